@@ -1,0 +1,323 @@
+"""The words of the trade as frozen values. No third-party import, no I/O, no clock.
+
+A *decision* is the machine's, a *verdict* a person's; the two never share a name. A digest is always part of
+a `Signal` or a mapping keyed by algorithm, never a bare string, and no value here prints a digest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from enum import StrEnum
+from typing import NewType
+
+Micros = NewType("Micros", int)
+"""UTC microseconds since 1970: time as both databases store it."""
+
+FINGERPRINT_VERSION = 1
+"""Raised whenever the same bytes could get another fingerprint; part of a screening's key."""
+
+
+class Surface(StrEnum):
+    PLAYLIST_COVER = "playlist_cover"
+    PROFILE_IMAGE = "profile_image"
+    TRACK_ART = "track_art"
+
+
+class Mode(StrEnum):
+    GATE = "gate"  # the platform publishes after screening; new objects lie in a private intake
+    WATCH = "watch"  # the object is public while it is screened
+
+
+class Origin(StrEnum):
+    """What made us look."""
+
+    UPLOAD = "upload"
+    SWEEP = "sweep"
+    REPORT = "report"
+
+
+class Algorithm(StrEnum):
+    """A registered name fixes method, length and version; a change would be `pdq.2`."""
+
+    PDQ = "pdq"
+    PHASH256 = "phash256"
+    SHA256 = "sha256"
+    SHA1 = "sha1"
+    MD5 = "md5"
+
+    @property
+    def size(self) -> int:
+        """Digest length in bytes."""
+        return DIGEST_BYTES[self]
+
+    @property
+    def perceptual(self) -> bool:
+        return self in PERCEPTUAL
+
+
+PERCEPTUAL = frozenset({Algorithm.PDQ, Algorithm.PHASH256})
+DIGEST_BYTES: Mapping[Algorithm, int] = {
+    Algorithm.PDQ: 32,
+    Algorithm.PHASH256: 32,
+    Algorithm.SHA256: 32,
+    Algorithm.SHA1: 20,
+    Algorithm.MD5: 16,
+}
+
+
+class Opinion(StrEnum):
+    """What a source says of its own entry."""
+
+    POSITIVE = "positive"
+    SEED = "seed"  # worth a look, not vouched for
+    NEGATIVE = "negative"  # the source says: not this
+
+
+class Category(StrEnum):
+    CHILD_ABUSE = "child_abuse"
+    INTIMATE_IMAGE = "intimate_image"
+    TERRORISM = "terrorism"
+    OTHER = "other"
+
+
+class ListAction(StrEnum):
+    """The most a list may do by itself. A new list starts as shadow."""
+
+    SHADOW = "shadow"  # recorded, nothing else
+    REFER = "refer"  # a person looks
+    HOLD = "hold"  # blocked at once
+
+
+class PartyRole(StrEnum):
+    UPLOADER = "uploader"
+    SUBJECT = "subject"
+    VICTIM = "victim"
+    REPORTER = "reporter"
+    WITNESS = "witness"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ObjectRef:
+    """One version of one object. Never a URL."""
+
+    bucket: str
+    key: str
+    version_id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Signal:
+    algorithm: Algorithm
+    digest: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class View:
+    """One way of looking at the same bytes, hashed in one orientation.
+
+    `signals["pdq"]` and `signals["phash256"]` are 32 bytes, most significant bit first; `quality` is PDQ's,
+    0 to 100, and gates every perceptual signal of the view.
+    """
+
+    name: str
+    quality: int
+    signals: Mapping[str, bytes] = field(repr=False)
+
+    def orientations(self) -> tuple[bytes, ...]:
+        """The eight dihedral PDQs: as is, then turned and mirrored (see `DIHEDRAL`), 32 bytes each."""
+        return turned(self.signals["pdq"])
+
+
+DIHEDRAL = ("upright", "mirrored", "flipped", "rotated180", "transposed", "rotated90", "rotated270", "transversed")
+
+
+def _pdq_masks() -> tuple[int, int]:
+    """The bits of odd rows and of odd columns of the 16 × 16 PDQ bit matrix, as 256-bit integers."""
+    bits = range(256)  # bit i is row i // 16, column i % 16; PDQ leaves out DC, so row 0 is frequency 1
+    rows = sum(1 << i for i in bits if (i // 16) % 2 == 0)
+    columns = sum(1 << i for i in bits if (i % 16) % 2 == 0)
+    return rows, columns
+
+
+_ODD_ROWS, _ODD_COLUMNS = _pdq_masks()
+
+
+def _transpose(bits: int) -> int:
+    return sum(1 << ((i % 16) * 16 + i // 16) for i in range(256) if bits >> i & 1)
+
+
+def turned(pdq: bytes) -> tuple[bytes, ...]:
+    """Return the eight orientations of a PDQ, in the order of `DIHEDRAL`, computed from its bits alone.
+
+    Mirroring negates the odd frequencies of a DCT and a quarter turn transposes it. Bits compare with the
+    median, which is near but not at zero, so a result is a few bits from the PDQ of the turned picture.
+    """
+    upright = int.from_bytes(pdq, "big")
+    across = _transpose(upright)
+    both = _ODD_ROWS ^ _ODD_COLUMNS
+    values = (
+        upright,
+        upright ^ _ODD_COLUMNS,
+        upright ^ _ODD_ROWS,
+        upright ^ both,
+        across,
+        across ^ _ODD_COLUMNS,
+        across ^ _ODD_ROWS,
+        across ^ both,
+    )
+    return tuple(value.to_bytes(32, "big") for value in values)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fingerprint:
+    """Everything matching needs to know of some bytes.
+
+    `digests` maps `md5`, `sha1`, `sha256` of the bytes as given; `views` starts with the picture as displayed.
+    """
+
+    digests: Mapping[str, bytes] = field(repr=False)
+    views: tuple[View, ...]
+    format: str
+    width: int
+    height: int
+    version: int = FINGERPRINT_VERSION
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Match:
+    """An entry within its list's radius of a signal: evidence, not a verdict."""
+
+    entry_id: int
+    list_id: int
+    rule_version: int
+    category: Category
+    opinion: Opinion
+    algorithm: Algorithm
+    view: str  # name of the view, "bytes" for a digest of the uploaded bytes
+    orientation: str  # one of DIHEDRAL
+    distance: int  # bits; 0 for a digest
+    quality: int  # of the view; 100 for a digest
+    action: ListAction  # the most this match may do, after rule, entry cap, opinion and quality
+    suppressed: bool = False  # a known false positive: this entry for these bytes
+
+    @property
+    def exact(self) -> bool:
+        return not self.algorithm.perceptual
+
+
+# ── the machine's decision ─────────────────────────────────────────────────────────────────────────────────
+
+
+class ReferReason(StrEnum):
+    LIST_REFERS = "list_refers"  # every match is on a list or entry that may only refer
+    SECOND_OPINION_ONLY = "second_opinion_only"  # pHash alone matched
+    SEED_ONLY = "seed_only"  # the source itself does not vouch for the entry
+
+
+class NotScreenedReason(StrEnum):
+    """Why there is no answer. `transient` ones are worth a retry with the same software."""
+
+    UNREADABLE_CONTENT = "unreadable_content"  # ContentRejected: the detail column names the limit
+    OBJECT_MISSING = "object_missing"
+    STORE_UNREACHABLE = "store_unreachable"
+    NO_ANSWER = "no_answer"  # announced, then silence: the worker died on it, or the message was lost
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pass:
+    low_information: bool = False  # below the quality gate: only exact digests could have matched
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refer:
+    reason: ReferReason
+    matches: tuple[Match, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hold:
+    matches: tuple[Match, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NotScreened:
+    reason: NotScreenedReason
+    detail: str = ""  # a `RejectReason`, or empty
+
+    @property
+    def curable(self) -> bool:
+        """Whether the same software may get an answer later."""
+        return self.reason is not NotScreenedReason.UNREADABLE_CONTENT
+
+
+Decision = Pass | Refer | Hold | NotScreened
+
+
+# ── a message's outcome ────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Done:
+    note: str = ""  # for the canonical log line; a fixed word
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Retry:
+    after: timedelta
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reject:
+    reason: str  # a sentence that names the field and the fault, never a value
+
+
+Outcome = Done | Retry | Reject
+
+
+# ── people ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+class VerdictKind(StrEnum):
+    PROPOSAL = "proposal"  # the first of two people
+    DECISION = "decision"  # one person where one suffices
+    SECOND = "second"  # the second of two people; names the proposal
+    APPEAL = "appeal"  # reopens; never by who decided
+
+
+class VerdictOutcome(StrEnum):
+    CONFIRM = "confirm"
+    CLEAR = "clear"
+    UNSURE = "unsure"
+    REOPEN = "reopen"
+
+
+class Basis(StrEnum):
+    """What the person had in front of them."""
+
+    VIEWED = "viewed"
+    MATCH_RECORD = "match_record"
+    PRIOR_VERDICT = "prior_verdict"
+
+
+class Channel(StrEnum):
+    CLI = "cli"
+    CONSOLE = "console"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Actor:
+    """A person or a component; never empty, never anonymous."""
+
+    name: str
+    roles: frozenset[str]
+    channel: Channel
+
+    def __post_init__(self) -> None:
+        if not self.name.strip():
+            raise ValueError("an actor has a name")
+
+
+Matches = Sequence[Match]
