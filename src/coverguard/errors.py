@@ -8,7 +8,7 @@
     ├── IntegrityFailure      bytes are not what was recorded  -> stop, alarm, change nothing
     ├── BadMessage            this event makes no sense        -> Reject
     ├── BadListFile           this list file makes no sense    -> refuse the file, name the line
-    ├── Refused               a rule says no to this person    -> tell them which rule
+    ├── Refused               a rule says no to this request   -> tell them which rule
     ├── IllegalTransition     somebody was faster, or a bug    -> nothing was changed
     ├── NotFound              no such case, item, list         -> tell them
     └── ConfigurationError    refuse to start
@@ -30,7 +30,7 @@ class TransientError(CoverguardError):
     """The outside is unwell; the same call may succeed later."""
 
 
-class LeaseLost(TransientError):  # noqa: N818 - named for the fact, as the field does
+class LeaseLost(TransientError):
     """The delivery is no longer ours; whoever has it now settles it."""
 
 
@@ -75,7 +75,7 @@ class BadListFile(CoverguardError):
 
 
 class Refused(CoverguardError):
-    """A rule of access or review says no to this person; nothing was changed."""
+    """A rule (of access, review, an allow-list) says no; nothing was changed."""
 
 
 class IllegalTransition(CoverguardError):

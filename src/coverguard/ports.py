@@ -44,7 +44,7 @@ class Queue(Protocol):
     def receive(self, *, limit: int, wait: timedelta, lease: timedelta) -> Sequence[Delivery]:
         """Lease up to `limit` visible messages, waiting up to `wait` for the first.
 
-        A message whose lease ran out `max_receive` times without being settled moves to the dead-letter queue.
+        A message whose lease ran out `max_receive` times without being settled is dead-lettered.
         """
 
     def extend(self, delivery: Delivery, *, lease: timedelta) -> None:
@@ -82,6 +82,8 @@ class ObjectInfo:
 
 
 class ObjectStore(Protocol):
+    """Versioned objects in allow-listed buckets; every verb raises `Refused` for any other bucket."""
+
     def read(self, ref: ObjectRef, *, limit: int) -> bytes:
         """Return exactly that version's bytes.
 
@@ -90,10 +92,10 @@ class ObjectStore(Protocol):
         """
 
     def walk(self, bucket: str, *, prefix: str) -> Iterator[ObjectInfo]:
-        """Yield the current version of every key under the prefix, in key order; delete-marked keys are left out."""
+        """Yield the current version of every key under the prefix, in key order, but of no deleted key."""
 
     def presence(self, ref: ObjectRef) -> Presence:
-        """Say what a public reader of `ref.key` would get now. Raises `ObjectMissing` for an unknown version."""
+        """Say what a public reader of `ref.key` would get now. Raises `ObjectMissing`."""
 
     def block(self, ref: ObjectRef, *, token: str) -> Presence:
         """Ensure that nobody is served that version or a byte-identical one; reversibly.
@@ -104,6 +106,8 @@ class ObjectStore(Protocol):
 
     def unblock(self, ref: ObjectRef, *, token: str) -> Presence:
         """Ensure that our marker carrying `token` no longer hides the version, unless something is above it.
+
+        Raises `IntegrityFailure`, and leaves it blocked, when the bytes are not the ones that were stored.
 
         Returns `CURRENT` when the bytes, content type, metadata and tags are served as before, else what is
         there (`REPLACED`, `ABSENT`, or `BLOCKED` by another token).

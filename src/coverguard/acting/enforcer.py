@@ -1,0 +1,198 @@
+"""From a quarantine row to an object that nobody is served, and back.
+
+Order of a hold: block first (the shorter exposure; it is reversible), then the verified vault copy, then the
+CDN, then the row. Order of a release: note that it begins, unblock, close the row unless somebody claimed it
+meanwhile. "Gone" is what a stranger's request says, never what the store says of itself; unknown is not gone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Row
+
+from coverguard.acting.places import Places
+from coverguard.errors import ObjectMissing
+from coverguard.lifecycle import QuarantineEvent, QuarantineState
+from coverguard.model import Micros, ObjectRef
+from coverguard.ports import Cdn, Clock, ObjectInfo, ObjectStore, Presence, Reach, UrlProbe
+from coverguard.retrying import briefly
+from coverguard.store import alarms, audit, covers, outbox, quarantines, screenings
+from coverguard.store.engine import Database
+
+NOT_GONE = "held_not_verified_gone"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Enforcer:
+    database: Database
+    store: ObjectStore
+    probe: UrlProbe
+    cdn: Cdn
+    clock: Clock
+    places: Places
+    cleared_retention: int  # microseconds that the vault keeps what was released
+
+    def settle(self, cover_version_id: int) -> bool:
+        """Do everything this cover version's quarantine rows call for; return whether all of it is done.
+
+        Raises:
+            TransientError: an act has to be tried again; what was done stays done.
+        """
+        self._find_renditions(cover_version_id)
+        with self.database.reading() as tx:
+            rows = quarantines.of_cover(tx, cover_version_id)
+        for row in rows:
+            if not row.wanted:
+                self._release(row)
+            elif row.state == QuarantineState.REQUESTED.value:
+                self._hold(row)
+        return self._settled(cover_version_id)
+
+    def verify_gone(self, row: Row[Any]) -> bool:
+        """Ask again for a held object, and remember the answer."""
+        gone = self._gone(row, ref_of(row))
+        with self.database.transaction() as tx:
+            quarantines.note_probe(tx, row.id, gone=gone, now=self.clock.now())
+        return gone
+
+    # ── hold ───────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _hold(self, row: Row[Any]) -> None:
+        ref = ref_of(row)
+        try:
+            briefly(lambda: self.store.block(ref, token=row.ref), clock=self.clock)
+            kept = self._keep(row, ref) if row.level == "hold" else None
+        except ObjectMissing:
+            self._abandon(row)
+            return
+        briefly(lambda: self.cdn.invalidate([(ref.bucket, ref.key)]), clock=self.clock)
+        gone = self._gone(row, ref)
+        with self.database.transaction() as tx:
+            now = self.clock.now()
+            current = quarantines.by_id(tx, row.id)
+            if current.state != QuarantineState.REQUESTED.value:
+                return  # somebody walked the same road and was faster
+            sha256 = kept.sha256 if kept else None
+            quarantines.hold(tx, row, vaulted=kept is not None, sha256=sha256, gone=gone, now=now)
+            audit.write(tx, now=now, verb=row.level, subject=row.ref, facts={"gone": gone})
+
+    def _keep(self, row: Row[Any], ref: ObjectRef) -> ObjectInfo:
+        return briefly(lambda: self.store.keep(ref, name=row.ref), clock=self.clock)
+
+    def _abandon(self, row: Row[Any]) -> None:
+        with self.database.transaction() as tx:
+            current = quarantines.by_id(tx, row.id)
+            if current.state != QuarantineState.REQUESTED.value:
+                return
+            now = self.clock.now()
+            quarantines.abandon(tx, current, now=now)
+            audit.write(tx, now=now, verb="abandon", subject=row.ref)
+
+    def _gone(self, row: Row[Any], ref: ObjectRef) -> bool:
+        """The origin serves other bytes or none, and each canonical URL says so, too."""
+        presence = self.store.presence(ref)
+        if presence is Presence.CURRENT:
+            return False
+        url = self.places.url(ref.bucket, ref.key)
+        if url is None:
+            return True
+        sha256 = self._expected(row)
+        reach = self.probe.ask(url, sha256=sha256 or b"")
+        if reach is Reach.GONE:
+            return True
+        return reach is Reach.REPLACED and presence is Presence.REPLACED and sha256 is not None
+
+    def _expected(self, row: Row[Any]) -> bytes | None:
+        if row.sha256 is not None:
+            return bytes(row.sha256)
+        if row.rendition:
+            return None
+        with self.database.reading() as tx:
+            stored = screenings.stored_fingerprint(tx, row.cover_version_id)
+        return bytes(stored.sha256) if stored else None
+
+    # ── release ────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _release(self, row: Row[Any]) -> None:
+        ref = ref_of(row)
+        with self.database.transaction() as tx:
+            if not quarantines.start_release(tx, row, now=self.clock.now()):
+                return
+            cover = covers.by_id(tx, row.cover_version_id)
+        event = self._unblock(row, ref, deleted=cover.deleted_at is not None)
+        with self.database.transaction() as tx:
+            now = self.clock.now()
+            retain_until = Micros(now + self.cleared_retention) if row.vaulted_at else None
+            if not quarantines.end(tx, row, event, retain_until=retain_until, now=now):
+                return  # claimed again: the row is requested now, and the next look blocks again
+            audit.write(tx, now=now, verb=event.value, subject=row.ref)
+            if event is not QuarantineEvent.SUPERSEDE and not quarantines.of_cover(tx, cover.id):
+                outbox.tell_pipeline(tx, cover=cover, event="cover.released", now=now)
+
+    def _unblock(self, row: Row[Any], ref: ObjectRef, *, deleted: bool) -> QuarantineEvent:
+        """Put the object back unless something newer, or the platform's own deletion, has its place."""
+        try:
+            presence = Presence.ABSENT if deleted else self.store.unblock(ref, token=row.ref)
+        except ObjectMissing:
+            presence = Presence.ABSENT
+        if row.state == QuarantineState.REQUESTED.value:
+            return QuarantineEvent.ABANDON
+        return QuarantineEvent.RELEASE if presence is Presence.CURRENT else QuarantineEvent.SUPERSEDE
+
+    # ── renditions, settling ───────────────────────────────────────────────────────────────────────────────
+
+    def _find_renditions(self, cover_version_id: int) -> None:
+        """Give every rendition that exists now the claims of the cover's own object."""
+        with self.database.reading() as tx:
+            live = quarantines.of_cover(tx, cover_version_id)
+            cover = covers.by_id(tx, cover_version_id)
+        main = next((row for row in live if row.wanted and not row.rendition), None)
+        if main is None:
+            return
+        known = {ref_of(row) for row in live}
+        found = [info.ref for info in self._renditions(cover) if info.ref not in known]
+        if not found:
+            return
+        with self.database.transaction() as tx:
+            for claimant in quarantines.claimants(tx, main.id):
+                for ref in found:
+                    quarantines.request(
+                        tx,
+                        cover_version_id=cover_version_id,
+                        ref=ref,
+                        level=main.level,
+                        claimant=claimant,
+                        rendition=True,
+                        relist_until=None,
+                        now=self.clock.now(),
+                    )
+
+    def _renditions(self, cover: Row[Any]) -> Iterator[ObjectInfo]:
+        named = {"surface": cover.surface, "cover_id": cover.cover_id, "version": cover.version}
+        own = ObjectRef(bucket=cover.bucket, key=cover.key, version_id=cover.version_id)
+        for bucket, prefix in self.places.searches(**named):
+            for info in self.store.walk(bucket, prefix=prefix):
+                if info.ref != own and self.places.is_rendition(info.ref, **named):
+                    yield info
+
+    def _settled(self, cover_version_id: int) -> bool:
+        with self.database.transaction() as tx:
+            now = self.clock.now()
+            rows = quarantines.of_cover(tx, cover_version_id)
+            if any(not row.wanted or row.state == QuarantineState.REQUESTED.value for row in rows):
+                return False
+            screenings.settle(tx, cover_version_id, now=now)
+            cover = covers.by_id(tx, cover_version_id)
+            if all(row.gone_at is not None for row in rows):
+                alarms.quiet(tx, kind=NOT_GONE, subject=cover.ref, now=now)
+            else:
+                alarms.ring(tx, kind=NOT_GONE, subject=cover.ref, now=now)
+            return True
+
+
+def ref_of(row: Row[Any]) -> ObjectRef:
+    """The object version of a quarantine or cover version row."""
+    return ObjectRef(bucket=row.bucket, key=row.key, version_id=row.version_id)

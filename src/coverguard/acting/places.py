@@ -1,0 +1,115 @@
+"""Where a cover's public bytes may be: URL templates and rendition templates, from settings only.
+
+A rendition template is `bucket:path`, a full match with `{surface}`, `{id}`, `{version}` and `{*}` (one name,
+no slash). Each placeholder is a whole path segment and ids are percent-encoded, so ids 12 and 123 cannot meet
+and an id cannot climb. Templates that could match the same key for different covers are refused at start-up.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Final
+from urllib.parse import quote
+
+from coverguard.errors import ConfigurationError
+from coverguard.model import ObjectRef
+
+_PLACEHOLDER: Final = re.compile(r"\{[^/]*\}")
+_LITERAL: Final = re.compile(r"[A-Za-z0-9._-]+")
+_REQUIRED: Final = ("{id}", "{version}")
+_KNOWN: Final = frozenset({"{surface}", "{id}", "{version}", "{*}"})
+
+
+@dataclass(frozen=True, slots=True)
+class RenditionTemplate:
+    bucket: str
+    segments: tuple[str, ...]
+
+    @classmethod
+    def parse(cls, template: str) -> RenditionTemplate:
+        bucket, _, path = template.partition(":")
+        made = cls(bucket, tuple(path.split("/")))
+        for segment in made.segments:
+            if segment not in _KNOWN and not _LITERAL.fullmatch(segment):
+                raise ConfigurationError(
+                    f"renditions: {template}: each {{placeholder}} is a whole path segment"
+                )
+        if not bucket or any(made.segments.count(one) != 1 for one in _REQUIRED):
+            raise ConfigurationError(
+                f"renditions: {template}: needs bucket: and {{id}} and {{version}} once each"
+            )
+        return made
+
+    def prefix(self, filled: Mapping[str, str]) -> str:
+        """The literal start of every key of that cover, up to the first wildcard."""
+        segments = [filled.get(segment, segment) for segment in self.segments]
+        if "{*}" in segments:
+            return "/".join(segments[: segments.index("{*}")]) + "/"
+        return "/".join(segments)
+
+    def matches(self, key: str, filled: Mapping[str, str]) -> bool:
+        """Whether the whole key is one of that cover's."""
+        parts = key.split("/")
+        if len(parts) != len(self.segments):
+            return False
+        wanted = (filled.get(segment, segment) for segment in self.segments)
+        return all(part and want in (part, "{*}") for part, want in zip(parts, wanted, strict=True))
+
+    def meets(self, other: RenditionTemplate) -> bool:
+        """Whether some key could be a rendition by both, with another cover or version."""
+        if self.bucket != other.bucket or len(self.segments) != len(other.segments):
+            return False
+        return all(
+            mine == theirs or "{" in mine or "{" in theirs
+            for mine, theirs in zip(self.segments, other.segments, strict=True)
+        )
+
+
+class Places:
+    """All public places of one deployment."""
+
+    def __init__(
+        self, *, urls: Mapping[str, str], renditions: Sequence[str], buckets: frozenset[str] = frozenset()
+    ) -> None:
+        """`urls` maps a public bucket to a URL template with `{bucket}` and `{key}`."""
+        self._urls = dict(urls)
+        self._templates = [RenditionTemplate.parse(template) for template in renditions]
+        for template in self._templates:
+            if buckets and template.bucket not in buckets:
+                raise ConfigurationError(
+                    f"renditions: bucket {template.bucket} is not one of this deployment's"
+                )
+        for one, other in combinations(self._templates, 2):
+            if one.meets(other):
+                raise ConfigurationError("renditions: two templates can match the same key")
+
+    def url(self, bucket: str, key: str) -> str | None:
+        """The canonical URL at which the public asks for a key, or None for a private bucket."""
+        template = self._urls.get(bucket)
+        if template is None:
+            return None
+        return template.replace("{bucket}", quote(bucket, safe="")).replace("{key}", quote(key, safe="/"))
+
+    def searches(self, *, surface: str, cover_id: str, version: int) -> Iterator[tuple[str, str]]:
+        """Yield the (bucket, prefix) under which that cover version's renditions lie."""
+        filled = _filled(surface, cover_id, version)
+        for template in self._templates:
+            yield template.bucket, template.prefix(filled)
+
+    def is_rendition(self, ref: ObjectRef, *, surface: str, cover_id: str, version: int) -> bool:
+        filled = _filled(surface, cover_id, version)
+        mine = (template for template in self._templates if template.bucket == ref.bucket)
+        return any(template.matches(ref.key, filled) for template in mine)
+
+
+def segment(platform_id: str) -> str:
+    """A platform id as one path segment: percent-encoded, and never `.` or `..`."""
+    encoded = quote(platform_id, safe="")
+    return encoded.replace(".", "%2E") if set(encoded) == {"."} else encoded
+
+
+def _filled(surface: str, cover_id: str, version: int) -> Mapping[str, str]:
+    return {"{surface}": surface, "{id}": segment(cover_id), "{version}": str(version)}

@@ -1,0 +1,172 @@
+"""Every incoming event finds its use case here: told once, stored once, answered with an outcome.
+
+Uploads are screened. Tombstones, collaborators and playlist texts are recorded. Terminations and reports are
+stored and shown as unserved until the releases that act on them: nothing is acked as if it were done.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Final, assert_never
+
+from sqlalchemy import Connection
+
+from coverguard.messages import (
+    AccountReinstated,
+    AccountRenamed,
+    AccountTagged,
+    AccountTerminated,
+    CollaboratorAdded,
+    CollaboratorRemoved,
+    ContentReported,
+    CoverDeleted,
+    CoverUploaded,
+    Incoming,
+    PlaylistDeleted,
+    PlaylistEdited,
+    parse,
+)
+from coverguard.model import Done, Micros, Outcome, Retry
+from coverguard.ports import Clock, Delivery, Keys
+from coverguard.screening import Screener
+from coverguard.store import covers
+from coverguard.store.engine import Database
+
+MICROSECOND: Final = timedelta(microseconds=1)
+EARLY: Final = timedelta(minutes=1)
+EARLY_FOR: Final = timedelta(hours=1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Intake:
+    database: Database
+    screener: Screener
+    keys: Keys
+    clock: Clock
+    statement_retention: timedelta
+
+    def handle(self, delivery: Delivery) -> Outcome:
+        """Do what the message asks.
+
+        Raises:
+            BadMessage: it cannot be understood.
+            TransientError: try again later.
+        """
+        event = parse(delivery.body)
+        if isinstance(event, CoverUploaded):
+            return self.screener.screen(event, sent_at=delivery.sent_at)
+        if isinstance(event, CoverDeleted):
+            return self._bury(event, sent_at=delivery.sent_at)
+        with self.database.transaction() as tx:
+            self._note(tx, event, now=self.clock.now())
+        return Done(note="noted")
+
+    def _bury(self, event: CoverDeleted, *, sent_at: Micros) -> Outcome:
+        """Note the platform's deletion; one that overtook its upload waits for it for an hour."""
+        with self.database.transaction() as tx:
+            now = self.clock.now()
+            cover = covers.find(tx, event.cover)
+            if cover is not None:
+                covers.mark_deleted(tx, cover, now=now)
+                return Done(note="noted")
+        if (now - sent_at) * MICROSECOND < EARLY_FOR:
+            return Retry(after=EARLY, note="early")
+        return Done(note="unknown_cover")
+
+    def _note(self, tx: Connection, event: Incoming, *, now: Micros) -> None:
+        match event:
+            case CollaboratorAdded() | CollaboratorRemoved():
+                account_id = covers.know_account(tx, event.account_id, now=now)
+                covers.note_collaboration(
+                    tx,
+                    playlist_id=event.playlist_id,
+                    account_id=account_id,
+                    active=isinstance(event, CollaboratorAdded),
+                    at=event.occurred(),
+                )
+            case PlaylistEdited():
+                self._keep_text(
+                    tx,
+                    event,
+                    kind=event.field,
+                    text=event.text,
+                    by=event.editor_id,
+                    playlist_id=event.playlist_id,
+                )
+            case AccountRenamed():
+                self._keep_text(tx, event, kind="name", text=event.new_name, by=event.account_id)
+            case AccountTagged():
+                facts = {"by": event.by_account_id}
+                self._store(
+                    tx, event, facts, about=event.account_id, playlist_id=event.playlist_id, served=True
+                )
+            case PlaylistDeleted():
+                self._store(tx, event, {}, playlist_id=event.playlist_id, served=True)
+            case AccountTerminated():
+                self._store(tx, event, {"reason": event.reason}, about=event.account_id, served=False)
+            case AccountReinstated():
+                self._store(tx, event, {}, about=event.account_id, served=False)
+            case ContentReported():
+                self._report(tx, event)
+            case CoverUploaded() | CoverDeleted():
+                raise AssertionError("handled before")
+            case _ as never:
+                assert_never(never)
+
+    def _store(
+        self,
+        tx: Connection,
+        event: Incoming,
+        facts: Mapping[str, str | int | None],
+        *,
+        served: bool,
+        about: str | None = None,
+        playlist_id: str | None = None,
+    ) -> bool:
+        now = self.clock.now()
+        return covers.note_event(
+            tx,
+            event_id=event.event_id,
+            event_type=event.type,
+            facts=facts,
+            occurred_at=event.occurred(),
+            now=now,
+            served=served,
+            account_id=covers.know_account(tx, about, now=now) if about else None,
+            playlist_id=playlist_id,
+        )
+
+    def _report(self, tx: Connection, event: ContentReported) -> None:
+        """A report is never lost; its words are private, what it names is fact."""
+        named: Mapping[str, str | int | None] = {
+            "report_id": event.report_id,
+            "covers": len(event.covers),
+            "playlists": len(event.playlist_ids),
+        }
+        self._store(tx, event, named, about=event.account_id, served=False)
+        whole = event.model_dump_json(by_alias=True)
+        self._keep_text(tx, event, kind="report", text=whole, by=None)
+
+    def _keep_text(
+        self,
+        tx: Connection,
+        event: Incoming,
+        *,
+        kind: str,
+        text: str,
+        by: str | None,
+        playlist_id: str | None = None,
+    ) -> None:
+        keep = event.occurred() + self.statement_retention // MICROSECOND
+        covers.note_statement(
+            tx,
+            event_id=event.event_id,
+            kind=kind,
+            text_sealed=self.keys.seal("private", text.encode(), context=event.event_id.encode()),
+            said_at=event.occurred(),
+            expires_at=None if kind == "report" else Micros(keep),
+            account_id=covers.know_account(tx, by, now=self.clock.now()) if by else None,
+            playlist_id=playlist_id,
+        )

@@ -1,0 +1,203 @@
+"""The keeper: walks what is unfinished, so that nothing depends on a message coming again.
+
+Each tick relays the outbox, finishes acts that a dead worker left, asks again for held objects that nobody
+has seen gone, looks for late renditions, answers for covers that got no answer, lapses claims and rings for
+what is overdue. Every step may run twice, in several keepers at once, and beside the workers.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, Final
+
+from sqlalchemy import Row
+
+from coverguard.acting import Enforcer
+from coverguard.errors import CoverguardError, TransientError
+from coverguard.model import Micros, NotScreened, NotScreenedReason, Origin
+from coverguard.ports import Clock, Queue
+from coverguard.screening import AnswerRecorder
+from coverguard.store import alarms, cases, covers, outbox, quarantines, screenings
+from coverguard.store.engine import Database
+from coverguard.store.screenings import Answer
+from coverguard.telemetry import Log
+
+MICROSECOND: Final = timedelta(microseconds=1)
+TICK: Final = 0.5  # seconds
+SETTLE_AFTER: Final = timedelta(seconds=5)  # a live worker is usually still on it before
+LOST_AFTER: Final = timedelta(minutes=10)
+RELIST_EVERY: Final = timedelta(seconds=30)
+SOME: Final = 200
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Keeper:
+    database: Database
+    enforcer: Enforcer
+    recorder: AnswerRecorder
+    uploads: Queue
+    topics: Mapping[str, Queue]  # where outbox events go: pipeline, safety
+    clock: Clock
+    grace: timedelta
+    log: Log
+
+    def run(self, stop: threading.Event) -> None:
+        """Tick until told to stop; a tick that fails is said and tried again."""
+        relisted = 0
+        while not stop.is_set():
+            now = self.clock.now()
+            steps = [*self.steps()]
+            if (now - relisted) * MICROSECOND >= RELIST_EVERY:
+                steps.append(self.find_late_renditions)
+                relisted = now
+            for step in steps:
+                self._safely(step)
+            stop.wait(TICK)
+
+    def steps(self) -> tuple[Callable[[], int], ...]:
+        """Everything a tick does but looking for late renditions, each returning how much it did."""
+        return (
+            self.relay,
+            self.answer_for_the_silent,
+            self.end_grace,
+            self.finish_acts,
+            self.verify_gone,
+            self.revive_lost_retries,
+            self.lapse_claims,
+            self.ring_overdue,
+        )
+
+    def _safely(self, step: Callable[[], int]) -> None:
+        try:
+            step()
+        except TransientError as error:
+            self.log.line("unwell", error=type(error.__cause__ or error).__name__, note=step.__name__)
+        except Exception as error:  # noqa: BLE001 - one step that fails must not stop the others
+            self.log.bug(error)
+
+    def relay(self) -> int:
+        """Send what the outbox owes, oldest first; at least once."""
+        with self.database.reading() as tx:
+            waiting = outbox.unsent(tx, limit=SOME)
+        for topic, queue in self.topics.items():
+            mine = [row for row in waiting if row.topic == topic]
+            queue.send([row.body for row in mine])
+            if mine:
+                with self.database.transaction() as tx:
+                    outbox.mark_sent(tx, [row.id for row in mine], now=self.clock.now())
+        return len(waiting)
+
+    def finish_acts(self) -> int:
+        """Take up what is requested, or no longer wanted, and has been for a while."""
+        before = self._ago(SETTLE_AFTER)
+        with self.database.reading() as tx:
+            owing = {*quarantines.owing(tx, before=before, limit=SOME)}
+            owing |= {*screenings.unsettled(tx, decided_before=before, limit=SOME)}
+        for cover_version_id in sorted(owing):
+            self._settle(cover_version_id)
+        return len(owing)
+
+    def _settle(self, cover_version_id: int) -> None:
+        """One cover that cannot be settled must not keep the others from it."""
+        try:
+            self.enforcer.settle(cover_version_id)
+        except CoverguardError as error:
+            self.log.line("unsettled", error=type(error).__name__)
+            with self.database.transaction() as tx:
+                ref = covers.by_id(tx, cover_version_id).ref
+                alarms.ring(tx, kind="unsettled", subject=ref, now=self.clock.now())
+
+    def verify_gone(self) -> int:
+        """Ask again for held objects that no stranger's request has seen gone."""
+        with self.database.reading() as tx:
+            rows = quarantines.unverified(tx, limit=SOME)
+        for row in rows:
+            if self.enforcer.verify_gone(row):
+                self._settle(row.cover_version_id)
+        return len(rows)
+
+    def find_late_renditions(self) -> int:
+        """A resizer may finish after the hold: look again for a while."""
+        with self.database.reading() as tx:
+            due = quarantines.relisting(tx, now=self.clock.now())
+        for cover_version_id in due:
+            self._settle(cover_version_id)
+        return len(due)
+
+    def answer_for_the_silent(self) -> int:
+        """Announced, and then nothing for the whole grace: that is an answer, too."""
+        with self.database.reading() as tx:
+            silent = screenings.unanswered(tx, announced_before=self._ago(self.grace), limit=SOME)
+        for cover in silent:
+            no_answer = NotScreened(reason=NotScreenedReason.NO_ANSWER)
+            self._not_screened(cover, no_answer, since=cover.announced_at)
+            self._send_again(cover)
+        return len(silent)
+
+    def end_grace(self) -> int:
+        """Failing for the whole grace: withhold, even if no retry comes to say so."""
+        with self.database.reading() as tx:
+            failing = screenings.failing_since(tx, before=self._ago(self.grace), limit=SOME)
+            rows = [(covers.by_id(tx, one.cover_version_id), one) for one in failing]
+        for cover, row in rows:
+            reason = NotScreenedReason(row.reason)
+            self._not_screened(
+                cover, NotScreened(reason=reason, detail=row.detail), since=row.first_failed_at
+            )
+        return len(rows)
+
+    def _not_screened(self, cover: Row[Any], decision: NotScreened, *, since: Micros) -> None:
+        answer = Answer(
+            cover_version_id=cover.id,
+            origin=Origin.UPLOAD,
+            origin_id="",
+            decision=decision,
+            matches=(),
+            fingerprint=None,
+            judged_seq=None,
+            failing_since=since,
+        )
+        with self.database.transaction() as tx:
+            self.recorder.record(tx, answer, known_lists={}, now=self.clock.now())
+        self._settle(cover.id)
+
+    def revive_lost_retries(self) -> int:
+        """A retry that is long overdue lost its message: send one again."""
+        with self.database.reading() as tx:
+            lost = screenings.overdue_retries(tx, due_before=self._ago(LOST_AFTER), limit=SOME)
+            covers_of = [covers.by_id(tx, one.cover_version_id) for one in lost]
+        for row, cover in zip(lost, covers_of, strict=True):
+            with self.database.transaction() as tx:
+                screenings.postpone(tx, row.id, retry_at=self.clock.now())
+            self._send_again(cover)
+        return len(lost)
+
+    def _send_again(self, cover: Row[Any]) -> None:
+        with self.database.reading() as tx:
+            body = covers.announcement(tx, cover)
+        self.uploads.send([body])
+
+    def lapse_claims(self) -> int:
+        """Give back what a reviewer claimed and left."""
+        with self.database.reading() as tx:
+            if not cases.has_lapsed(tx, now=self.clock.now()):
+                return 0
+        with self.database.transaction() as tx:
+            return cases.lapse(tx, now=self.clock.now())
+
+    def ring_overdue(self) -> int:
+        """Every obligation past its time rings, once, until it is met."""
+        with self.database.reading() as tx:
+            rung = {(one.kind, one.subject) for one in alarms.ringing(tx)}
+            overdue = cases.owed(tx, due_before=self.clock.now())
+        new = {(f"overdue_{one.kind}", one.item_ref) for one in overdue} - rung
+        for kind, subject in sorted(new):
+            with self.database.transaction() as tx:
+                alarms.ring(tx, kind=kind, subject=subject, now=self.clock.now())
+        return len(new)
+
+    def _ago(self, span: timedelta) -> Micros:
+        return Micros(self.clock.now() - span // MICROSECOND)

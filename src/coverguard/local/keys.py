@@ -1,0 +1,141 @@
+"""Keys in files: AES-256-GCM at rest and HMAC-SHA256 for look-up, one key file a purpose.
+
+Invariants: the directory is 0700 and each file 0600, owned by us, else nothing starts; a key once written is
+never replaced, also when two processes make it at the same moment; the file's 32 bytes are used only to
+derive one key for sealing and one for digests. Sealed bytes: format byte, 96-bit random nonce, ciphertext
+with tag; purpose and context are authenticated. Does no rotation and no backup: a lost file is lost data.
+"""
+
+from __future__ import annotations
+
+import hmac
+import os
+import secrets
+import stat
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Self
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
+
+from coverguard.errors import ConfigurationError, IntegrityFailure
+
+PURPOSES = ("lists", "private")
+_KEY_BYTES = 32
+_NONCE_BYTES = 12
+_TAG_BYTES = 16
+_FORMAT = b"\x01"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Derived:
+    """What is used of one purpose's key: never one key for two algorithms."""
+
+    cipher: AESGCM = field(repr=False)
+    mac_key: bytes = field(repr=False)
+
+
+class LocalKeys:
+    """`ports.Keys` on a directory of key files. Good for 2³² seals a purpose (random nonces)."""
+
+    __slots__ = ("_derived",)
+
+    def __init__(self, masters: Mapping[str, bytes]) -> None:
+        """Use the given 32 bytes per purpose; `open_or_create` reads them from files."""
+        if any(len(master) != _KEY_BYTES for master in masters.values()):
+            raise ConfigurationError("a key has 32 bytes")
+        self._derived = {purpose: _derive(purpose, master) for purpose, master in masters.items()}
+
+    @classmethod
+    def open_or_create(cls, path: Path) -> Self:
+        """Open the directory's keys, making what is missing.
+
+        Raises `ConfigurationError` where others may read or own a file, or its length is wrong.
+        """
+        try:
+            path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            _check(path.stat(), wanted=stat.S_ISDIR)
+            return cls({purpose: _read_or_create(path / f"{purpose}.key") for purpose in PURPOSES})
+        except OSError as exc:
+            raise ConfigurationError("the key directory cannot be used") from exc
+
+    def __repr__(self) -> str:
+        return f"LocalKeys(purposes={sorted(self._derived)})"
+
+    def seal(self, purpose: str, plain: bytes, *, context: bytes) -> bytes:
+        nonce = secrets.token_bytes(_NONCE_BYTES)
+        return _FORMAT + nonce + self._of(purpose).cipher.encrypt(nonce, plain, _FORMAT + context)
+
+    def open(self, purpose: str, sealed: bytes, *, context: bytes) -> bytes:
+        cipher = self._of(purpose).cipher
+        body = 1 + _NONCE_BYTES
+        if sealed[:1] != _FORMAT or len(sealed) < body + _TAG_BYTES:
+            raise IntegrityFailure("sealed bytes have an unknown format")
+        try:
+            return cipher.decrypt(sealed[1:body], sealed[body:], _FORMAT + context)
+        except InvalidTag as exc:
+            raise IntegrityFailure("sealed bytes, key or context are not the ones sealed") from exc
+
+    def mac(self, purpose: str, plain: bytes) -> bytes:
+        return hmac.digest(self._of(purpose).mac_key, plain, "sha256")
+
+    def _of(self, purpose: str) -> _Derived:
+        if purpose not in self._derived:
+            raise ConfigurationError("there is no key for this purpose")
+        return self._derived[purpose]
+
+
+def _derive(purpose: str, master: bytes) -> _Derived:
+    def key(use: str) -> bytes:
+        info = f"coverguard/1/{purpose}/{use}".encode()
+        return HKDFExpand(algorithm=hashes.SHA256(), length=_KEY_BYTES, info=info).derive(master)
+
+    return _Derived(cipher=AESGCM(key("seal")), mac_key=key("mac"))
+
+
+def _read_or_create(path: Path) -> bytes:
+    with suppress(FileNotFoundError):
+        return _read(path)
+    _create(path)
+    return _read(path)
+
+
+def _read(path: Path) -> bytes:
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+    with os.fdopen(descriptor, "rb") as file:
+        _check(os.fstat(descriptor), wanted=stat.S_ISREG)
+        return file.read(_KEY_BYTES + 1)  # one more, so that a longer file is refused for its length
+
+
+def _create(path: Path) -> None:
+    """Write a new key whole, then link it to its name: the first link wins, and nobody sees half a key."""
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(secrets.token_bytes(_KEY_BYTES))
+            file.flush()
+            os.fsync(descriptor)
+        with suppress(FileExistsError):  # another process was faster: its key is the key
+            os.link(temporary, path)
+    finally:
+        temporary.unlink()
+    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)
+
+
+def _check(found: os.stat_result, *, wanted: Callable[[int], bool]) -> None:
+    if not wanted(found.st_mode):
+        raise ConfigurationError("a key file or directory is something else")
+    if stat.S_IMODE(found.st_mode) & 0o077:
+        raise ConfigurationError("a key file or directory is open to group or others")
+    if found.st_uid != os.geteuid():
+        raise ConfigurationError("a key file or directory is somebody else's")

@@ -1,0 +1,13 @@
+"""Fingerprint in, candidates out: an exact Hamming index and the snapshot of all lists.
+
+Everything here is a pure function of arrays it was given; it says what is near, never what that means. Rules,
+radii of single lists, opinions and caps are `policy`'s, the transaction that reads entries is the store's.
+"""
+
+from __future__ import annotations
+
+from coverguard.matching.hamming import HammingIndex
+from coverguard.matching.lists import ListedDigest, ListIndex
+from coverguard.model import Candidate
+
+__all__ = ["HammingIndex", "ListIndex", "ListedDigest"]

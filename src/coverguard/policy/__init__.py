@@ -1,0 +1,34 @@
+"""What matches mean and what follows from it: pure functions over values.
+
+`judge` applies the lists' rules to index candidates, `decide` says what the machine concludes, `effects` what
+that conclusion does in this mode and origin, `spent_budget` when consequences (never protection) stop. No
+clock, no store, no logging. Two-person rules are not here: they bind people, and live in `review`.
+"""
+
+from coverguard.policy.deciding import decide
+from coverguard.policy.effects import BLOCKED_ON_REFER, Effects, effects
+from coverguard.policy.judging import EntryFacts, Suppressions, judge
+from coverguard.policy.rules import (
+    HOLD_RADIUS,
+    QUALITY_FLOOR,
+    BudgetUse,
+    ListRule,
+    search_radii,
+    spent_budget,
+)
+
+__all__ = [
+    "BLOCKED_ON_REFER",
+    "HOLD_RADIUS",
+    "QUALITY_FLOOR",
+    "BudgetUse",
+    "Effects",
+    "EntryFacts",
+    "ListRule",
+    "Suppressions",
+    "decide",
+    "effects",
+    "judge",
+    "search_radii",
+    "spent_budget",
+]

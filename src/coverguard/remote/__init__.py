@@ -1,0 +1,1 @@
+"""What is asked over HTTP: the only home of httpx."""

@@ -1,0 +1,376 @@
+"""The moderators' verbs: claim, confirm, clear, unsure, reopen; and the two-person rules.
+
+Every verb is one transaction that appends a verdict and moves the item, then the acts it calls for. A verdict
+is never changed or taken back, only followed by another. Clearing an item that rests on a known hash takes
+two different people, whatever their roles; the database refuses a second by the first person as well.
+
+What a verdict teaches: a confirmed removal joins the list of things removed here (digests hold at once, near
+signals refer until a second person has agreed and only for photo-like pictures); a cleared near match is
+suppressed for exactly that entry and those bytes, and around them once two people agreed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, Final
+
+from sqlalchemy import Connection, Row
+
+from coverguard import access
+from coverguard.access import Verb
+from coverguard.acting import Enforcer
+from coverguard.errors import IllegalTransition, Refused
+from coverguard.hashlist import ListRow
+from coverguard.lifecycle import ItemEvent, ItemState
+from coverguard.model import (
+    Actor,
+    Algorithm,
+    Basis,
+    Category,
+    ListAction,
+    Micros,
+    VerdictKind,
+    VerdictOutcome,
+)
+from coverguard.policy import QUALITY_FLOOR, ListRule
+from coverguard.ports import Clock, Keys
+from coverguard.screening.recording import request_hold
+from coverguard.store import audit, cases, covers, lists, outbox, quarantines, screenings
+from coverguard.store.engine import Database
+from coverguard.store.quarantines import Claimant
+
+MICROSECOND: Final = timedelta(microseconds=1)
+MAX_REASON: Final = 2000
+REMOVED_HERE: Final = "removed-here"
+PHOTO_VIEW: Final = "displayed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReviewRules:
+    claim_lease: timedelta
+    preservation: timedelta
+    cleared_retention: timedelta
+    report_target: timedelta
+    suppression_review: timedelta
+    relist: timedelta
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Opinion:
+    """What a person says of one item."""
+
+    category: Category | None
+    reason: str
+    basis: Basis
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Review:
+    database: Database
+    keys: Keys
+    enforcer: Enforcer
+    clock: Clock
+    rules: ReviewRules
+
+    def claim(self, item_ref: str, *, actor: Actor) -> Row[Any]:
+        """Take an item for the length of the lease. Claiming one's own claim again starts the lease anew."""
+        access.require(actor, Verb.DECIDE)
+        with self.database.transaction() as tx:
+            now = self.clock.now()
+            cases.lapse(tx, now=now)
+            item = cases.item_by_ref(tx, item_ref)
+            if item.state == ItemState.CLAIMED.value and item.claimed_by == actor.name:
+                return item
+            lease = now + self.rules.claim_lease // MICROSECOND
+            cases.move_item(tx, item, ItemEvent.CLAIM, claimed_by=actor.name, lease_until=lease)
+            return cases.item_by_id(tx, item.id)
+
+    def confirm(self, item_ref: str, *, actor: Actor, opinion: Opinion) -> Row[Any]:
+        """Say that it is what the match says: the cover is removed, its evidence kept, its bytes remembered.
+
+        Raises:
+            Refused: the actor may not decide, has not claimed it, or gave no category or reason.
+            IllegalTransition: the item is not claimed.
+        """
+        if opinion.category is None:
+            raise Refused("a confirmation names the category")
+        with self.database.transaction() as tx:
+            now = self.clock.now()
+            item = self._claimed(tx, item_ref, actor=actor, opinion=opinion)
+            proposal = cases.pending_proposal(tx, item.id)
+            verdict = self._append(
+                tx, item, actor=actor, opinion=opinion, outcome=VerdictOutcome.CONFIRM, now=now
+            )
+            cases.move_item(tx, item, ItemEvent.CONFIRM, decided_at=now)
+            cover = covers.by_id(tx, item.cover_version_id)
+            request_hold(
+                tx, cover, level="hold", claimant=Claimant(item_id=item.id),
+                relist_until=now + self.rules.relist // MICROSECOND, now=now,
+            )  # fmt: skip
+            outbox.tell_pipeline(tx, cover=cover, event="cover.removed", now=now)
+            self._owe_after_confirmation(tx, item, opinion.category, now=now)
+            if item.consequences:
+                self._learn(tx, item, opinion.category, now=now)
+            self._decided(tx, item, verdict, now=now, proposal=proposal)
+        self.enforcer.settle(cover.id)
+        self._retain(cover.id, until=Micros(now + self.rules.preservation // MICROSECOND))
+        return verdict
+
+    def clear(self, item_ref: str, *, actor: Actor, opinion: Opinion) -> Row[Any]:
+        """Say that it is not what the match says: proposed by the first of two where two are needed.
+
+        Returns the verdict row; its `kind` is `proposal` where a second person still has to agree.
+
+        Raises:
+            Refused: the actor may not decide, has not claimed it, gave no reason, or proposed this before.
+            IllegalTransition: the item is not claimed.
+        """
+        with self.database.transaction() as tx:
+            now = self.clock.now()
+            item = self._claimed(tx, item_ref, actor=actor, opinion=opinion)
+            proposal = cases.pending_proposal(tx, item.id)
+            if item.two_people and proposal is None:
+                return self._propose(tx, item, actor=actor, opinion=opinion, now=now)
+            if proposal is not None and proposal.actor == actor.name:
+                raise Refused("clearing this item takes a second person; you proposed it")
+            verdict = self._append(
+                tx,
+                item,
+                actor=actor,
+                opinion=opinion,
+                outcome=VerdictOutcome.CLEAR,
+                now=now,
+                proposal=proposal,
+            )
+            cases.move_item(tx, item, ItemEvent.CLEAR, decided_at=now)
+            quarantines.drop_claims(tx, Claimant(item_id=item.id), now=now)
+            self._suppress(tx, item, verdict, two_people=proposal is not None, now=now)
+            cover = covers.by_id(tx, item.cover_version_id)
+            if not quarantines.of_cover(tx, cover.id):
+                outbox.tell_pipeline(tx, cover=cover, event="cover.released", now=now)
+            self._decided(tx, item, verdict, now=now, proposal=proposal)
+        self.enforcer.settle(cover.id)
+        return verdict
+
+    def unsure(self, item_ref: str, *, actor: Actor, opinion: Opinion) -> Row[Any]:
+        """Give the item back for somebody else."""
+        with self.database.transaction() as tx:
+            now = self.clock.now()
+            item = self._claimed(tx, item_ref, actor=actor, opinion=opinion)
+            cases.move_item(tx, item, ItemEvent.UNSURE)
+            return self._append(
+                tx, item, actor=actor, opinion=opinion, outcome=VerdictOutcome.UNSURE, now=now
+            )
+
+    def reopen(self, item_ref: str, *, actor: Actor, opinion: Opinion) -> Row[Any]:
+        """Put a decided item before people again (an appeal). The object stays as it is until they decide.
+
+        Raises:
+            Refused: the actor may not reopen, or gave the decision that is appealed.
+        """
+        access.require(actor, Verb.REOPEN)
+        _reasoned(opinion)
+        with self.database.transaction() as tx:
+            now = self.clock.now()
+            item = cases.item_by_ref(tx, item_ref)
+            if any(one.actor == actor.name for one in cases.verdicts(tx, item.id)):
+                raise Refused("an appeal is not for somebody who decided")
+            file = cases.join_open_case(tx, item, now=now)
+            cases.move_item(tx, item, ItemEvent.REOPEN)
+            verdict = self._append(
+                tx, item, actor=actor, opinion=opinion, outcome=VerdictOutcome.REOPEN, now=now,
+                kind=VerdictKind.APPEAL,
+            )  # fmt: skip
+            if item.state == ItemState.CONFIRMED.value:
+                lists.withdraw_learnt(tx, item_id=item.id, now=now)
+                cases.waive(tx, kinds=("authority_report", "account_takedown"), item_id=item.id, now=now)
+            facts = {"case": file.ref, "verdict": verdict.ref}
+            audit.write(
+                tx,
+                now=now,
+                verb="reopen item",
+                subject=item.ref,
+                actor=actor.name,
+                role=verdict.role,
+                facts=facts,
+            )
+            return verdict
+
+    # ── verdict rows ───────────────────────────────────────────────────────────────────────────────────────
+
+    def _claimed(self, tx: Connection, item_ref: str, *, actor: Actor, opinion: Opinion) -> Row[Any]:
+        access.require(actor, Verb.DECIDE)
+        _reasoned(opinion)
+        cases.lapse(tx, now=self.clock.now())
+        item = cases.item_by_ref(tx, item_ref)
+        if item.state != ItemState.CLAIMED.value:
+            raise IllegalTransition(f"claim the item before deciding it; it is {item.state}")
+        if item.claimed_by != actor.name:
+            raise Refused("somebody else has claimed this item")
+        return item
+
+    def _append(
+        self,
+        tx: Connection,
+        item: Row[Any],
+        *,
+        actor: Actor,
+        opinion: Opinion,
+        outcome: VerdictOutcome,
+        now: Micros,
+        proposal: Row[Any] | None = None,
+        kind: VerdictKind = VerdictKind.DECISION,
+    ) -> Row[Any]:
+        return cases.append_verdict(
+            tx,
+            item_id=item.id,
+            kind=(VerdictKind.SECOND if proposal is not None else kind).value,
+            outcome=outcome.value,
+            category=opinion.category.value if opinion.category else None,
+            reason_sealed=self.keys.seal("private", opinion.reason.encode(), context=item.ref.encode()),
+            basis=opinion.basis.value,
+            actor=actor.name,
+            role=",".join(sorted(actor.roles))[:32],
+            channel=actor.channel.value,
+            given_at=now,
+            proposal_id=proposal.id if proposal is not None else None,
+            proposal_actor=proposal.actor if proposal is not None else None,
+        )
+
+    def _propose(
+        self, tx: Connection, item: Row[Any], *, actor: Actor, opinion: Opinion, now: Micros
+    ) -> Row[Any]:
+        verdict = self._append(
+            tx, item, actor=actor, opinion=opinion, outcome=VerdictOutcome.CLEAR, now=now,
+            kind=VerdictKind.PROPOSAL,
+        )  # fmt: skip
+        cases.move_item(tx, item, ItemEvent.PROPOSE)
+        audit.write(
+            tx, now=now, verb="propose to clear", subject=item.ref, actor=actor.name, role=verdict.role
+        )
+        return verdict
+
+    def _decided(
+        self, tx: Connection, item: Row[Any], verdict: Row[Any], *, proposal: Row[Any] | None, now: Micros
+    ) -> None:
+        cases.meet(tx, kind="review", item_id=item.id, now=now)
+        cases.close_if_decided(tx, item.case_id, now=now)
+        facts = {"verdict": verdict.ref, "second": proposal is not None, "basis": verdict.basis}
+        audit.write(
+            tx,
+            now=now,
+            verb=verdict.outcome,
+            subject=item.ref,
+            actor=verdict.actor,
+            role=verdict.role,
+            facts=facts,
+        )
+
+    # ── what a verdict leads to ────────────────────────────────────────────────────────────────────────────
+
+    def _owe_after_confirmation(
+        self, tx: Connection, item: Row[Any], category: Category, *, now: Micros
+    ) -> None:
+        keep = Micros(now + self.rules.preservation // MICROSECOND)
+        cases.owe(tx, kind="preservation_end", item_id=item.id, due_at=keep, now=now)
+        if category is Category.CHILD_ABUSE:
+            due = Micros(now + self.rules.report_target // MICROSECOND)
+            cases.owe(tx, kind="authority_report", item_id=item.id, due_at=due, now=now)
+            cases.owe(tx, kind="account_takedown", item_id=item.id, due_at=now, now=now)
+
+    def _retain(self, cover_version_id: int, *, until: Micros) -> None:
+        with self.database.transaction() as tx:
+            quarantines.retain(tx, cover_version_id, until=until)
+
+    def _learn(self, tx: Connection, item: Row[Any], category: Category, *, now: Micros) -> None:
+        """Remember what was removed: exact digests hold, near signals refer until a second person agreed."""
+        stored = screenings.stored_fingerprint(tx, item.cover_version_id)
+        if stored is None:
+            return
+        rule = ListRule(list_id=0, version=0, category=category, action=ListAction.HOLD, known=False)
+        list_id, _ = lists.create(
+            tx, name=f"{REMOVED_HERE}/{category.value}", source="confirmed removals here", rule=rule,
+            actor=audit.MACHINE, note="learnt from verdicts", own=True, now=now,
+        )  # fmt: skip
+        digests = (Algorithm.SHA256, Algorithm.SHA1, Algorithm.MD5)
+        exact = [_learnt(item, algorithm, getattr(stored, algorithm.value)) for algorithm in digests]
+        lists.write_entries(tx, self.keys, list_id=list_id, rows=exact, item_id=item.id, now=now)
+        near = [
+            _learnt(item, Algorithm.PDQ, view.pdq)
+            for view in screenings.views(tx, stored.id)
+            if view.name == PHOTO_VIEW and view.quality >= QUALITY_FLOOR
+        ]
+        if near:
+            lists.write_entries(
+                tx, self.keys, list_id=list_id, rows=near, item_id=item.id, now=now, cap=ListAction.REFER
+            )
+
+    def _suppress(
+        self, tx: Connection, item: Row[Any], verdict: Row[Any], *, two_people: bool, now: Micros
+    ) -> None:
+        """Forget near matches of these bytes; exact digests are the source's to withdraw."""
+        stored = screenings.stored_fingerprint(tx, item.cover_version_id)
+        if stored is None:
+            return
+        pdqs = {view.name: bytes(view.pdq) for view in screenings.views(tx, stored.id)}
+        review_at = Micros(now + self.rules.suppression_review // MICROSECOND)
+        for match in screenings.matches_of_cover(tx, item.cover_version_id):
+            if not Algorithm(match.algorithm).perceptual:
+                continue
+            kinds = [(Algorithm.SHA256, bytes(stored.sha256))]
+            if two_people and match.view in pdqs:
+                kinds.append((Algorithm.PDQ, pdqs[match.view]))
+            for kind, digest in kinds:
+                lists.suppress(
+                    tx, self.keys, entry_id=match.entry_id, kind=kind, digest=digest,
+                    verdict_id=verdict.id, now=now, review_at=review_at,
+                )  # fmt: skip
+        cases.owe(tx, kind="suppression_review", item_id=item.id, due_at=review_at, now=now)
+
+    def agree_to_hold(self, item_ref: str, *, actor: Actor, opinion: Opinion) -> Row[Any]:
+        """Let near copies of a confirmed removal hold: the second person's agreement.
+
+        Raises:
+            Refused: the actor confirmed it alone, may not decide, or gave no reason.
+            IllegalTransition: the item is not confirmed.
+        """
+        access.require(actor, Verb.DECIDE)
+        _reasoned(opinion)
+        with self.database.transaction() as tx:
+            now = self.clock.now()
+            item = cases.item_by_ref(tx, item_ref)
+            if item.state != ItemState.CONFIRMED.value:
+                raise IllegalTransition(f"only a confirmed removal teaches; it is {item.state}")
+            first = _confirmation(cases.verdicts(tx, item.id))
+            if first.actor == actor.name:
+                raise Refused("near copies hold after a second person agreed; you confirmed it")
+            verdict = self._append(
+                tx,
+                item,
+                actor=actor,
+                opinion=opinion,
+                outcome=VerdictOutcome.CONFIRM,
+                now=now,
+                proposal=first,
+            )
+            lists.raise_cap(tx, item_id=item.id, now=now)
+            audit.write(
+                tx, now=now, verb="agree to hold", subject=item.ref, actor=actor.name, role=verdict.role
+            )
+            return verdict
+
+
+def _reasoned(opinion: Opinion) -> None:
+    if not opinion.reason.strip() or len(opinion.reason) > MAX_REASON:
+        raise Refused(f"a verdict gives its reason, in 1 to {MAX_REASON} characters")
+
+
+def _confirmation(given: Sequence[Row[Any]]) -> Row[Any]:
+    confirmed: Row[Any] = next(one for one in reversed(given) if one.outcome == VerdictOutcome.CONFIRM.value)
+    return confirmed
+
+
+def _learnt(item: Row[Any], algorithm: Algorithm, digest: bytes) -> ListRow:
+    return ListRow(source_entry_id=item.ref, algorithm=algorithm, digest=bytes(digest))

@@ -1,0 +1,81 @@
+"""What this process knows of the lists: one immutable snapshot, replaced whole when a list changes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Final
+
+from coverguard.matching import ListIndex
+from coverguard.model import Fingerprint, Match
+from coverguard.policy import judge, search_radii
+from coverguard.ports import Clock, Keys
+from coverguard.store import lists
+from coverguard.store.engine import Database
+from coverguard.store.lists import ListSnapshot
+
+POLL: Final = timedelta(seconds=1) // timedelta(microseconds=1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Knowledge:
+    snapshot: ListSnapshot
+    index: ListIndex
+
+    @property
+    def seq(self) -> int:
+        """The list change this knowledge is as new as."""
+        return self.snapshot.seq
+
+    def known_lists(self) -> Mapping[int, bool]:
+        """Whether clearing a match of a list takes two people, by list id."""
+        return {list_id: rule.known for list_id, rule in self.snapshot.rules.items()}
+
+    def matches(self, fingerprint: Fingerprint) -> tuple[Match, ...]:
+        """Every match, shadow and suppressed ones included, strongest first."""
+        rules = self.snapshot.rules
+        candidates = self.index.candidates(
+            fingerprint,
+            radius=search_radii(rules.values()),
+            min_quality=min((rule.quality_floor for rule in rules.values()), default=0),
+        )
+        return judge(
+            candidates,
+            fingerprint,
+            entries=self.snapshot.entries,
+            rules=rules,
+            suppressions=self.snapshot.suppressions,
+        )
+
+
+class KnowledgeCache:
+    """Keeps the snapshot fresh: asks for the newest sequence number at most once a second."""
+
+    def __init__(self, database: Database, keys: Keys, *, clock: Clock) -> None:
+        self._database = database
+        self._keys = keys
+        self._clock = clock
+        self._known: Knowledge | None = None
+        self._asked_at = 0
+
+    def current(self) -> Knowledge:
+        """Return knowledge that is at most a second behind the database.
+
+        Raises:
+            TransientError: the database does not answer; old knowledge is not used in its stead.
+            IntegrityFailure: a list row does not open.
+        """
+        now = self._clock.now()
+        if self._known is None or now - self._asked_at >= POLL:
+            self._refresh()
+            self._asked_at = now
+        assert self._known is not None
+        return self._known
+
+    def _refresh(self) -> None:
+        with self._database.reading() as tx:
+            if self._known is not None and lists.newest_seq(tx) == self._known.seq:
+                return
+            snapshot = lists.load(tx, self._keys)
+        self._known = Knowledge(snapshot=snapshot, index=ListIndex(snapshot.digests, seq=snapshot.seq))

@@ -1,0 +1,251 @@
+"""Transaction 1: the answer, the case it opens, the holds it asks for, and what others are told.
+
+Everything an answer calls for is written here, in one transaction, as intent; acting comes after. A second
+recording of the same answer changes nothing. Rows are locked in the order case → item → quarantine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, Final
+
+from sqlalchemy import Connection, Row
+
+from coverguard.messages import AccountFlagged, MatchFound, NotScreenedAlarm, StoredObject, from_micros
+from coverguard.model import (
+    Category,
+    Hold,
+    Match,
+    Micros,
+    Mode,
+    NotScreened,
+    ObjectRef,
+    Origin,
+    Refer,
+)
+from coverguard.policy import Effects, effects, spent_budget
+from coverguard.retrying import backoff
+from coverguard.store import alarms, audit, cases, covers, lists, outbox, quarantines, screenings
+from coverguard.store.quarantines import Claimant, Level
+from coverguard.store.screenings import Answer
+
+MICROSECOND: Final = timedelta(microseconds=1)
+GIVE_UP: Final = timedelta(days=1)
+SLOW: Final = timedelta(hours=1)
+NO_ANSWER_ALARM: Final = "not_screened"
+BUDGET_ALARM: Final = "hold_budget_spent"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordingRules:
+    grace: timedelta
+    relist: timedelta
+    review_target: timedelta
+    hold_budget: int  # near-match holds an hour, all lists together
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AnswerRecorder:
+    rules: RecordingRules
+
+    def record(
+        self, tx: Connection, answer: Answer, *, known_lists: Mapping[int, bool], now: Micros
+    ) -> Row[Any]:
+        """Write the answer and all it calls for; return the screening row that stands."""
+        cover = covers.by_id(tx, answer.cover_version_id)
+        before = screenings.get(tx, cover.id, answer.origin, answer.origin_id)
+        budget_spent = self._spent_budget(tx, answer, now=now)
+        row, changed = screenings.record(
+            tx, answer, budget_spent=budget_spent, retry_at=self._retry_at(before, answer, now=now), now=now
+        )
+        if not changed:
+            return row
+        if budget_spent:
+            alarms.ring(tx, kind=BUDGET_ALARM, subject=f"list:{budget_spent.removeprefix('list:')}", now=now)
+        followed = effects(
+            answer.decision,
+            mode=Mode(cover.mode),
+            origin=answer.origin,
+            grace_over=self._grace_over(row, now=now),
+        )
+        claimant = Claimant(screening_id=row.id)
+        if followed.case:
+            claimant = self._extend_case(tx, cover, row, answer, known_lists=known_lists, now=now)
+        if followed.block:
+            self._request_hold(
+                tx, cover, level="hold" if followed.vault else "block", claimant=claimant, now=now
+            )
+        self._tell(tx, cover, row, followed, now=now)
+        if not isinstance(answer.decision, NotScreened):
+            self._answered_after_all(tx, cover, row, now=now)
+        if not followed.block:
+            self._settle_if_nothing_is_owed(tx, cover, now=now)
+        return screenings.by_id(tx, row.id)
+
+    # ── budgets, retries, grace ────────────────────────────────────────────────────────────────────────────
+
+    def _spent_budget(self, tx: Connection, answer: Answer, *, now: Micros) -> str | None:
+        if not isinstance(answer.decision, Hold):
+            return None
+        use = screenings.budget_use(tx, now=now)
+        return spent_budget(
+            answer.decision, rules=lists.rules(tx), use=use, everywhere=self.rules.hold_budget
+        )
+
+    def _retry_at(self, before: Row[Any] | None, answer: Answer, *, now: Micros) -> Micros | None:
+        """When a failure is tried again: soon within the grace, hourly for a day, then only by a person."""
+        if not isinstance(answer.decision, NotScreened) or not answer.decision.curable:
+            return None
+        first = before.first_failed_at if before is not None and before.first_failed_at else now
+        age = (now - first) * MICROSECOND
+        if age >= GIVE_UP:
+            return None
+        attempts = before.attempts if before is not None else 0
+        wait = backoff(attempts + 1) if age < self.rules.grace else SLOW
+        return Micros(now + wait // MICROSECOND)
+
+    def _grace_over(self, row: Row[Any], *, now: Micros) -> bool:
+        return (
+            row.first_failed_at is not None and now - row.first_failed_at >= self.rules.grace // MICROSECOND
+        )
+
+    # ── case ───────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _extend_case(
+        self,
+        tx: Connection,
+        cover: Row[Any],
+        row: Row[Any],
+        answer: Answer,
+        *,
+        known_lists: Mapping[int, bool],
+        now: Micros,
+    ) -> Claimant:
+        assert isinstance(answer.decision, Hold | Refer)
+        matches = answer.decision.matches
+        category = gravest(matches)
+        file, opened = cases.open_case(tx, account_id=cover.uploader_id, category=category, now=now)
+        item, _ = cases.add_item(
+            tx,
+            case_id=file.id,
+            cover_version_id=cover.id,
+            consequences=row.budget_spent is None,
+            two_people=any(known_lists.get(match.list_id, True) for match in matches),
+            now=now,
+        )
+        due = Micros(now + self.rules.review_target // MICROSECOND)
+        cases.owe(tx, kind="review", item_id=item.id, due_at=due, now=now)
+        facts = {
+            "decision": row.decision,
+            "case": file.ref,
+            "matches": len(matches),
+            "seq": answer.judged_seq,
+        }
+        audit.write(tx, now=now, verb="decide", subject=item.ref, facts=facts)
+        self._tell_safety(tx, cover, row, answer, file=file, opened=opened, now=now)
+        return Claimant(item_id=item.id)
+
+    def _tell_safety(
+        self,
+        tx: Connection,
+        cover: Row[Any],
+        row: Row[Any],
+        answer: Answer,
+        *,
+        file: Row[Any],
+        opened: bool,
+        now: Micros,
+    ) -> None:
+        assert isinstance(answer.decision, Hold | Refer)
+        matches = answer.decision.matches
+        found = MatchFound(
+            event_id=f"{cover.ref}:match:{row.origin}:{row.id}",
+            occurred_at=from_micros(now),
+            case_ref=file.ref,
+            cover=outbox.cover_of(cover),
+            category=gravest(matches).value,
+            match_type="exact" if any(match.exact for match in matches) else "near",
+            decision="hold" if isinstance(answer.decision, Hold) else "refer",
+        )
+        outbox.tell_safety(tx, event=found, now=now)
+        if opened and row.budget_spent is None:  # a spent budget stops effects on accounts
+            flagged = AccountFlagged(
+                event_id=f"{file.ref}:flagged",
+                occurred_at=from_micros(now),
+                case_ref=file.ref,
+                account_id=covers.platform_account(tx, cover.uploader_id),
+                category=file.category,
+            )
+            outbox.tell_safety(tx, event=flagged, now=now)
+
+    # ── holds, events, settling ────────────────────────────────────────────────────────────────────────────
+
+    def _request_hold(
+        self, tx: Connection, cover: Row[Any], *, level: Level, claimant: Claimant, now: Micros
+    ) -> None:
+        request_hold(
+            tx,
+            cover,
+            level=level,
+            claimant=claimant,
+            relist_until=now + self.rules.relist // MICROSECOND,
+            now=now,
+        )
+
+    def _tell(
+        self, tx: Connection, cover: Row[Any], row: Row[Any], followed: Effects, *, now: Micros
+    ) -> None:
+        """Owe the pipeline its event, once; a cover that is still blocked is cleared by its release."""
+        if followed.alarm:
+            alarms.ring(tx, kind=NO_ANSWER_ALARM, subject=cover.ref, now=now)
+        if followed.event is None or (
+            followed.event == "cover.cleared" and quarantines.of_cover(tx, cover.id)
+        ):
+            return
+        if not screenings.tell(tx, row.id, followed.event):
+            return
+        outbox.tell_pipeline(tx, cover=cover, event=followed.event, now=now)
+        if followed.alarm:
+            alarm = NotScreenedAlarm(
+                event_id=f"{cover.ref}:not_screened:{row.id}",
+                occurred_at=from_micros(now),
+                cover=outbox.cover_of(cover),
+                reason=row.reason,
+            )
+            outbox.tell_safety(tx, event=alarm, now=now)
+
+    def _answered_after_all(self, tx: Connection, cover: Row[Any], row: Row[Any], *, now: Micros) -> None:
+        """An answer replaced `not_screened`: its block and its alarm have no reason any more."""
+        quarantines.drop_claims(tx, Claimant(screening_id=row.id), now=now)
+        if row.origin == Origin.UPLOAD.value:
+            alarms.quiet(tx, kind=NO_ANSWER_ALARM, subject=cover.ref, now=now)
+
+    def _settle_if_nothing_is_owed(self, tx: Connection, cover: Row[Any], *, now: Micros) -> None:
+        if not quarantines.of_cover(tx, cover.id):
+            screenings.settle(tx, cover.id, now=now)
+
+
+def request_hold(
+    tx: Connection, cover: Row[Any], *, level: Level, claimant: Claimant, relist_until: int, now: Micros
+) -> None:
+    """Ask for the cover's object and every rendition the platform named to be blocked or held."""
+    own = ObjectRef(bucket=cover.bucket, key=cover.key, version_id=cover.version_id)
+    named = [StoredObject.model_validate(one).ref() for one in cover.renditions]
+    for ref in (own, *(one for one in named if one != own)):
+        quarantines.request(
+            tx,
+            cover_version_id=cover.id,
+            ref=ref,
+            level=level,
+            claimant=claimant,
+            rendition=ref != own,
+            relist_until=Micros(relist_until) if ref == own else None,
+            now=now,
+        )
+
+
+def gravest(matches: tuple[Match, ...]) -> Category:
+    """The category that decides how urgent, and how secret, a case is."""
+    return min((match.category for match in matches), key=cases.GRAVEST_FIRST.index)

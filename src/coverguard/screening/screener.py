@@ -1,0 +1,129 @@
+"""The road of one upload message."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from sqlalchemy import Row
+
+from coverguard.acting import Enforcer
+from coverguard.acting.enforcer import ref_of
+from coverguard.errors import BadMessage, ContentRejected, IntegrityFailure, ObjectMissing, TransientError
+from coverguard.messages import CoverUploaded
+from coverguard.model import (
+    Decision,
+    Done,
+    Fingerprint,
+    Match,
+    Micros,
+    Mode,
+    NotScreened,
+    NotScreenedReason,
+    Origin,
+    Outcome,
+    Retry,
+    Surface,
+)
+from coverguard.policy import decide
+from coverguard.ports import Clock, ObjectStore
+from coverguard.retrying import briefly
+from coverguard.screening.knowledge import Knowledge, KnowledgeCache
+from coverguard.screening.recording import AnswerRecorder
+from coverguard.store import covers, screenings
+from coverguard.store.engine import Database
+from coverguard.store.screenings import Answer
+from coverguard.telemetry import Log, Stopwatch
+
+UPLOAD_ORIGIN_ID = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Screener:
+    database: Database
+    store: ObjectStore
+    knowledge: KnowledgeCache
+    fingerprint: Callable[[bytes], Fingerprint]
+    recorder: AnswerRecorder
+    enforcer: Enforcer
+    clock: Clock
+    log: Log
+    modes: Mapping[Surface, Mode]
+    buckets: frozenset[str]  # where a message may point
+    max_bytes: int
+
+    def screen(self, event: CoverUploaded, *, sent_at: Micros) -> Outcome:
+        """Answer one upload message; whatever happened to an earlier delivery of it is taken up, not redone.
+
+        Raises:
+            BadMessage: it points outside the allow-listed buckets, or contradicts an earlier announcement.
+            TransientError: something outside is unwell and nothing could be recorded.
+        """
+        watch = Stopwatch()
+        self._allow_listed(event)
+        with watch.phase("record"), self.database.transaction() as tx:
+            mode = self.modes[event.cover.surface]
+            cover = covers.announce(tx, event, mode=mode, sent_at=sent_at, now=self.clock.now())
+            row = screenings.get(tx, cover.id, Origin.UPLOAD, UPLOAD_ORIGIN_ID)
+        if row is None or row.decision == "not_screened":
+            row = self._answer(cover, watch)
+        if row.settled_at is None:
+            with watch.phase("act"):
+                self.enforcer.settle(cover.id)
+        self.log.line(
+            "screened", cover=cover.ref, surface=cover.surface, mode=cover.mode, decision=row.decision,
+            reason=row.reason, seq=row.judged_seq, wait_ms=(self.clock.now() - sent_at) / 1000,
+            **watch.milliseconds(),
+        )  # fmt: skip
+        return self._outcome(row)
+
+    def _allow_listed(self, event: CoverUploaded) -> None:
+        if any(place.bucket not in self.buckets for place in (event.object, *event.renditions)):
+            raise BadMessage("field object: bucket is not one coverguard may read")
+
+    def _answer(self, cover: Row[Any], watch: Stopwatch) -> Row[Any]:
+        knowledge = self.knowledge.current()
+        decision, matches, fingerprint = self.look(cover, knowledge, watch)
+        answer = Answer(
+            cover_version_id=cover.id,
+            origin=Origin.UPLOAD,
+            origin_id=UPLOAD_ORIGIN_ID,
+            decision=decision,
+            matches=matches,
+            fingerprint=fingerprint,
+            judged_seq=knowledge.seq if fingerprint else None,
+        )
+        with watch.phase("record"), self.database.transaction() as tx:
+            return self.recorder.record(tx, answer, known_lists=knowledge.known_lists(), now=self.clock.now())
+
+    def look(
+        self, cover: Row[Any], knowledge: Knowledge, watch: Stopwatch
+    ) -> tuple[Decision, tuple[Match, ...], Fingerprint | None]:
+        """Read, fingerprint, match and decide: no row is written, and no error escapes as an answer."""
+        try:
+            with watch.phase("read"):
+                data = briefly(lambda: self.store.read(ref_of(cover), limit=self.max_bytes), clock=self.clock)
+            with watch.phase("fingerprint"):
+                fingerprint = self.fingerprint(data)
+        except ContentRejected as error:
+            reason = NotScreenedReason.UNREADABLE_CONTENT
+            return NotScreened(reason=reason, detail=error.reason.value), (), None
+        except ObjectMissing:
+            return NotScreened(reason=NotScreenedReason.OBJECT_MISSING), (), None
+        except TransientError:
+            return NotScreened(reason=NotScreenedReason.STORE_UNREACHABLE), (), None
+        except IntegrityFailure:
+            reason = NotScreenedReason.STORE_UNREACHABLE
+            return NotScreened(reason=reason, detail="integrity_failure"), (), None
+        with watch.phase("match"):
+            matches = knowledge.matches(fingerprint)
+        return decide(matches, fingerprint), matches, fingerprint
+
+    def _outcome(self, row: Row[Any]) -> Outcome:
+        """A failure that may be cured stays on the queue; the ledger, not the queue, counts its attempts."""
+        if row.retry_at is None:
+            return Done(note=row.decision)
+        wait = max(row.retry_at - self.clock.now(), 0)
+        return Retry(after=timedelta(microseconds=wait), note="not_screened")

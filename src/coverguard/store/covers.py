@@ -1,0 +1,173 @@
+"""What the platform told us: accounts, cover versions, collaborations, statements, events not yet served."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import Connection, Row, func, select, update
+
+from coverguard.errors import BadMessage
+from coverguard.messages import Cover, CoverUploaded, StoredObject, dump, from_micros
+from coverguard.model import Micros, Mode
+from coverguard.store.rows import insert_once, new_ref
+from coverguard.store.schema import account, collaboration, cover_version, platform_event, statement
+
+
+def know_account(tx: Connection, platform_id: str, *, now: Micros) -> int:
+    """Return the account's id, noting it on first sight."""
+    return insert_once(tx, account, {"platform_id": platform_id}, {"seen_at": now})[0]
+
+
+def announce(tx: Connection, event: CoverUploaded, *, mode: Mode, sent_at: Micros, now: Micros) -> Row[Any]:
+    """Write the cover version down before anything can go wrong with it, and return its row.
+
+    Raises:
+        BadMessage: the same cover version was announced before with another object.
+    """
+    key = {"surface": event.cover.surface.value, "cover_id": event.cover.id, "version": event.cover.version}
+    found, new = insert_once(
+        tx,
+        cover_version,
+        key,
+        {
+            "ref": new_ref("cover"),
+            "mode": mode.value,
+            "uploader_id": know_account(tx, event.uploader_id, now=now),
+            "owner_id": know_account(tx, event.owner_id, now=now),
+            "playlist_id": event.playlist_id,
+            "bucket": event.object.bucket,
+            "key": event.object.key,
+            "version_id": event.object.version_id,
+            "renditions": [rendition.model_dump() for rendition in event.renditions],
+            "event_id": event.event_id,
+            "sent_at": sent_at,
+            "announced_at": now,
+        },
+    )
+    row = by_id(tx, found)
+    if not new and (row.bucket, row.key, row.version_id) != (
+        event.object.bucket,
+        event.object.key,
+        event.object.version_id,
+    ):
+        raise BadMessage("field object: this cover version was announced before with another object")
+    return row
+
+
+def by_id(tx: Connection, cover_version_id: int) -> Row[Any]:
+    return tx.execute(select(cover_version).where(cover_version.c.id == cover_version_id)).one()
+
+
+def announcement(tx: Connection, cover: Row[Any]) -> str:
+    """The upload message of a cover version once more, from the ledger."""
+    event = CoverUploaded(
+        event_id=cover.event_id,
+        occurred_at=from_micros(cover.announced_at),
+        cover=Cover(id=cover.cover_id, version=cover.version, surface=cover.surface),
+        uploader_id=platform_account(tx, cover.uploader_id),
+        owner_id=platform_account(tx, cover.owner_id),
+        playlist_id=cover.playlist_id,
+        object=StoredObject(bucket=cover.bucket, key=cover.key, version_id=cover.version_id),
+        renditions=[StoredObject.model_validate(one) for one in cover.renditions],
+    )
+    return dump(event)
+
+
+def find(tx: Connection, cover: Cover) -> Row[Any] | None:
+    mine = select(cover_version).where(
+        cover_version.c.surface == cover.surface.value,
+        cover_version.c.cover_id == cover.id,
+        cover_version.c.version == cover.version,
+    )
+    return tx.execute(mine).one_or_none()
+
+
+def mark_deleted(tx: Connection, cover: Row[Any], *, now: Micros) -> None:
+    """Set the platform's tombstone; the first one counts."""
+    still = (cover_version.c.id == cover.id, cover_version.c.deleted_at.is_(None))
+    tx.execute(update(cover_version).where(*still).values(deleted_at=now))
+
+
+def platform_account(tx: Connection, account_id: int) -> str:
+    return str(tx.execute(select(account.c.platform_id).where(account.c.id == account_id)).scalar_one())
+
+
+def note_collaboration(
+    tx: Connection, *, playlist_id: str, account_id: int, active: bool, at: Micros
+) -> None:
+    """Remember who shares a playlist; an older event that arrives late changes nothing."""
+    key = {"playlist_id": playlist_id, "account_id": account_id}
+    row_id, new = insert_once(tx, collaboration, key, {"changed_at": at, "active": active})
+    if not new:
+        older = (collaboration.c.id == row_id, collaboration.c.changed_at < at)
+        tx.execute(update(collaboration).where(*older).values(changed_at=at, active=active))
+
+
+def note_event(
+    tx: Connection,
+    *,
+    event_id: str,
+    event_type: str,
+    facts: Mapping[str, str | int | None],
+    occurred_at: Micros,
+    now: Micros,
+    served: bool,
+    account_id: int | None = None,
+    playlist_id: str | None = None,
+) -> bool:
+    """Store a platform event once; `served=False` keeps it in `verify`'s list of what is still owed."""
+    values = {
+        "type": event_type,
+        "account_id": account_id,
+        "playlist_id": playlist_id,
+        "facts": dict(facts),
+        "occurred_at": occurred_at,
+        "received_at": now,
+        "served_at": now if served else None,
+    }
+    return insert_once(tx, platform_event, {"event_id": event_id}, values)[1]
+
+
+def note_statement(
+    tx: Connection,
+    *,
+    event_id: str,
+    kind: str,
+    text_sealed: bytes,
+    said_at: Micros,
+    expires_at: Micros | None,
+    account_id: int | None = None,
+    playlist_id: str | None = None,
+) -> None:
+    """Store what a person wrote, sealed under the private key."""
+    values = {
+        "kind": kind,
+        "account_id": account_id,
+        "playlist_id": playlist_id,
+        "text_sealed": text_sealed,
+        "said_at": said_at,
+        "expires_at": expires_at,
+    }
+    insert_once(tx, statement, {"event_id": event_id}, values)
+
+
+def unserved(tx: Connection) -> Mapping[str, int]:
+    """Stored events that no part of this release serves yet, counted by type."""
+    waiting = (
+        select(platform_event.c.type, func.count())
+        .where(platform_event.c.served_at.is_(None))
+        .group_by(platform_event.c.type)
+        .order_by(platform_event.c.type)
+    )
+    return {str(kind): int(count) for kind, count in tx.execute(waiting)}
+
+
+def others_of_uploader(tx: Connection, account_id: int, *, besides: Sequence[int]) -> Sequence[Row[Any]]:
+    """Everything else the account has uploaded, newest first."""
+    theirs = (
+        select(cover_version)
+        .where(cover_version.c.uploader_id == account_id, cover_version.c.id.not_in(list(besides)))
+        .order_by(cover_version.c.announced_at.desc(), cover_version.c.id.desc())
+    )
+    return tx.execute(theirs).all()

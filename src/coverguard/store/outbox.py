@@ -1,0 +1,91 @@
+"""The transactional outbox: what we owe to tell, written with the facts that call for it.
+
+Delivery is at least once; the idempotency key lets a consumer drop repeats, and `verdict_seq` (rising per
+cover version) lets it ignore what arrives late.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+from sqlalchemy import Connection, Row, func, select, update
+
+from coverguard.messages import (
+    Cover,
+    CoverCleared,
+    CoverReleased,
+    CoverRemoved,
+    CoverWithheld,
+    PipelineEvent,
+    SafetyEvent,
+    StoredObject,
+    dump,
+    from_micros,
+)
+from coverguard.model import Micros
+from coverguard.store.rows import insert_once
+from coverguard.store.schema import cover_version, fingerprint, outbox
+
+VerdictEventType = Literal["cover.cleared", "cover.withheld", "cover.released", "cover.removed"]
+_VERDICTS: dict[VerdictEventType, type[PipelineEvent]] = {
+    "cover.cleared": CoverCleared,
+    "cover.withheld": CoverWithheld,
+    "cover.released": CoverReleased,
+    "cover.removed": CoverRemoved,
+}
+
+
+def cover_of(cover: Row[Any]) -> Cover:
+    return Cover(id=cover.cover_id, version=cover.version, surface=cover.surface)
+
+
+def tell_pipeline(tx: Connection, *, cover: Row[Any], event: VerdictEventType, now: Micros) -> None:
+    """Owe the platform one verdict event about a cover version, with the next `verdict_seq`."""
+    raised = (
+        update(cover_version)
+        .where(cover_version.c.id == cover.id)
+        .values(verdict_seq=cover_version.c.verdict_seq + 1)
+        .returning(cover_version.c.verdict_seq)
+    )
+    seq = int(tx.execute(raised).scalar_one())
+    newest = (
+        select(fingerprint.c.sha256)
+        .where(fingerprint.c.cover_version_id == cover.id)
+        .order_by(fingerprint.c.fingerprint_version.desc())
+        .limit(1)
+    )
+    sha256 = tx.execute(newest).scalar_one_or_none()
+    key = f"{cover.ref}:{seq}"
+    body = _VERDICTS[event](
+        event_id=key,
+        occurred_at=from_micros(now),
+        cover=cover_of(cover),
+        object=StoredObject(bucket=cover.bucket, key=cover.key, version_id=cover.version_id),
+        sha256=sha256.hex() if sha256 else "",
+        verdict_seq=seq,
+    )
+    _owe(tx, topic="pipeline", key=key, body=dump(body), now=now)
+
+
+def tell_safety(tx: Connection, *, event: SafetyEvent, now: Micros) -> None:
+    """Owe the safety team one event; its `event_id` is the idempotency key."""
+    _owe(tx, topic="safety", key=event.event_id, body=dump(event), now=now)
+
+
+def _owe(tx: Connection, *, topic: str, key: str, body: str, now: Micros) -> None:
+    insert_once(tx, outbox, {"idempotency_key": key}, {"topic": topic, "body": body, "created_at": now})
+
+
+def unsent(tx: Connection, *, limit: int) -> Sequence[Row[Any]]:
+    """The oldest unsent events."""
+    waiting = select(outbox).where(outbox.c.sent_at.is_(None)).order_by(outbox.c.id).limit(limit)
+    return tx.execute(waiting).all()
+
+
+def mark_sent(tx: Connection, ids: Sequence[int], *, now: Micros) -> None:
+    tx.execute(update(outbox).where(outbox.c.id.in_(ids)).values(sent_at=now))
+
+
+def count_unsent(tx: Connection) -> int:
+    return int(tx.execute(select(func.count()).where(outbox.c.sent_at.is_(None))).scalar_one())

@@ -1,0 +1,211 @@
+"""Quarantine rows: the intent to block or hold one object version, and how far it got.
+
+At most one live row a (bucket, key, version id). What keeps it held are its claims; when the last is dropped
+the row is owed a release. A claim that arrives while a release is under way takes the row back to
+`requested`, so that the releasing side finds its state changed and blocks again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+from sqlalchemy import Connection, Row, and_, func, or_, select, update
+
+from coverguard.lifecycle import QUARANTINE, QuarantineEvent, QuarantineState
+from coverguard.model import Micros, ObjectRef
+from coverguard.store.rows import insert_once, move, new_ref
+from coverguard.store.schema import quarantine, quarantine_claim
+
+Level = Literal["block", "hold"]
+LIVE: Final = quarantine.c.ended_at.is_(None)
+WANTED: Final = (
+    select(quarantine_claim.c.id)
+    .where(quarantine_claim.c.quarantine_id == quarantine.c.id, quarantine_claim.c.dropped_at.is_(None))
+    .exists()
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claimant:
+    """Who wants it held: a case item, or an answer that is `not_screened`; exactly one."""
+
+    item_id: int | None = None
+    screening_id: int | None = None
+
+
+def request(
+    tx: Connection,
+    *,
+    cover_version_id: int,
+    ref: ObjectRef,
+    level: Level,
+    claimant: Claimant,
+    rendition: bool,
+    relist_until: Micros | None,
+    now: Micros,
+) -> int:
+    """Ensure a live row at this level or above, claimed; return its id."""
+    key = {"bucket": ref.bucket, "key": ref.key, "version_id": ref.version_id}
+    values = {
+        "ref": new_ref("hold"),
+        "cover_version_id": cover_version_id,
+        "rendition": rendition,
+        "state": QuarantineState.REQUESTED.value,
+        "level": level,
+        "requested_at": now,
+        "relist_until": relist_until,
+    }
+    row_id, new = insert_once(tx, quarantine, key, values, where=LIVE)
+    if not new:
+        _renew(tx, by_id(tx, row_id), level=level, relist_until=relist_until)
+    _claim(tx, row_id, claimant, now=now)
+    return row_id
+
+
+def _renew(tx: Connection, row: Row[Any], *, level: Level, relist_until: Micros | None) -> None:
+    raised = level == "hold" and row.level == "block"
+    if not raised and row.releasing_at is None:
+        return
+    values = {
+        "level": "hold" if raised else row.level,
+        "releasing_at": None,
+        "gone_at": None,
+        "relist_until": relist_until or row.relist_until,
+    }
+    if row.state == QuarantineState.HELD.value:
+        move(tx, quarantine, row, machine=QUARANTINE, event=QuarantineEvent.RENEW, values=values)
+    else:
+        tx.execute(update(quarantine).where(quarantine.c.id == row.id).values(values))
+
+
+def _claim(tx: Connection, quarantine_id: int, claimant: Claimant, *, now: Micros) -> None:
+    who = "item_id" if claimant.item_id is not None else "screening_id"
+    key = {"quarantine_id": quarantine_id, who: getattr(claimant, who)}
+    claim_id, new = insert_once(tx, quarantine_claim, key, {"claimed_at": now})
+    if not new:
+        again = quarantine_claim.c.id == claim_id
+        tx.execute(update(quarantine_claim).where(again).values(dropped_at=None))
+
+
+def drop_claims(tx: Connection, claimant: Claimant, *, now: Micros) -> None:
+    """The claimant no longer wants anything held."""
+    mine = (
+        quarantine_claim.c.item_id == claimant.item_id
+        if claimant.item_id is not None
+        else quarantine_claim.c.screening_id == claimant.screening_id
+    )
+    still = (mine, quarantine_claim.c.dropped_at.is_(None))
+    tx.execute(update(quarantine_claim).where(*still).values(dropped_at=now))
+
+
+def claimants(tx: Connection, quarantine_id: int) -> Sequence[Claimant]:
+    """Who wants it held now."""
+    wanting = (quarantine_claim.c.quarantine_id == quarantine_id, quarantine_claim.c.dropped_at.is_(None))
+    return [
+        Claimant(item_id=row.item_id, screening_id=row.screening_id)
+        for row in tx.execute(select(quarantine_claim).where(*wanting).order_by(quarantine_claim.c.id))
+    ]
+
+
+def by_id(tx: Connection, quarantine_id: int) -> Row[Any]:
+    return tx.execute(select(quarantine).where(quarantine.c.id == quarantine_id)).one()
+
+
+def of_cover(tx: Connection, cover_version_id: int) -> Sequence[Row[Any]]:
+    """Live rows of a cover version, the cover's own object first, each with `wanted`."""
+    mine = (
+        select(quarantine, WANTED.label("wanted"))
+        .where(quarantine.c.cover_version_id == cover_version_id, LIVE)
+        .order_by(quarantine.c.rendition, quarantine.c.id)
+    )
+    return tx.execute(mine).all()
+
+
+def hold(
+    tx: Connection, row: Row[Any], *, vaulted: bool, sha256: bytes | None, gone: bool, now: Micros
+) -> None:
+    """The object is blocked, and in the vault where the level says so."""
+    values = {
+        "blocked_at": row.blocked_at or now,
+        "vaulted_at": (row.vaulted_at or now) if vaulted else row.vaulted_at,
+        "sha256": sha256 or row.sha256,
+        "gone_at": now if gone else None,
+        "probes": quarantine.c.probes + 1,
+    }
+    same_level = quarantine.c.level == row.level
+    if not tx.execute(select(quarantine.c.id).where(quarantine.c.id == row.id, same_level)).first():
+        return  # raised to a hold meanwhile: the row is still requested and the next look takes it on
+    move(tx, quarantine, row, machine=QUARANTINE, event=QuarantineEvent.HOLD, values=values)
+
+
+def note_probe(tx: Connection, quarantine_id: int, *, gone: bool, now: Micros) -> None:
+    values = {"probes": quarantine.c.probes + 1, "gone_at": now if gone else None}
+    held = (quarantine.c.id == quarantine_id, quarantine.c.state == QuarantineState.HELD.value)
+    tx.execute(update(quarantine).where(*held).values(values))
+
+
+def start_release(tx: Connection, row: Row[Any], *, now: Micros) -> bool:
+    """Record that the object is about to be put back; False where somebody wants it held after all."""
+    free = (quarantine.c.id == row.id, LIVE, ~WANTED)
+    return tx.execute(update(quarantine).where(*free).values(releasing_at=now)).rowcount == 1
+
+
+def end(
+    tx: Connection, row: Row[Any], event: QuarantineEvent, *, retain_until: Micros | None, now: Micros
+) -> bool:
+    """Close the row: its object was put back, or was replaced. False where it was claimed meanwhile."""
+    current = by_id(tx, row.id)
+    if current.ended_at is not None or current.releasing_at is None or claimants(tx, row.id):
+        return False
+    values = {"ended_at": now, "retain_until": retain_until, "releasing_at": None}
+    move(tx, quarantine, current, machine=QUARANTINE, event=event, values=values)
+    return True
+
+
+def retain(tx: Connection, cover_version_id: int, *, until: Micros) -> None:
+    """Vault copies of this cover version are kept at least until then."""
+    mine = (quarantine.c.cover_version_id == cover_version_id, quarantine.c.vaulted_at.is_not(None))
+    longer = or_(quarantine.c.retain_until.is_(None), quarantine.c.retain_until < until)
+    tx.execute(update(quarantine).where(*mine, longer).values(retain_until=until))
+
+
+def abandon(tx: Connection, row: Row[Any], *, now: Micros) -> None:
+    """There is nothing (left) to hold."""
+    values = {"ended_at": now, "releasing_at": None}
+    move(tx, quarantine, row, machine=QUARANTINE, event=QuarantineEvent.ABANDON, values=values)
+
+
+# ── what the keeper looks for ──────────────────────────────────────────────────────────────────────────────
+
+
+def owing(tx: Connection, *, before: Micros, limit: int) -> Sequence[int]:
+    """Cover versions with a row that is requested, or held and wanted by nobody, since before then."""
+    requested = and_(
+        quarantine.c.state == QuarantineState.REQUESTED.value, quarantine.c.requested_at < before
+    )
+    unwanted = and_(quarantine.c.state == QuarantineState.HELD.value, ~WANTED)
+    found = select(quarantine.c.cover_version_id).where(or_(requested, unwanted)).distinct().limit(limit)
+    return [int(one) for one in tx.execute(found).scalars()]
+
+
+def unverified(tx: Connection, *, limit: int) -> Sequence[Row[Any]]:
+    """Held rows that no probe has seen gone, least probed first."""
+    held = (quarantine.c.state == QuarantineState.HELD.value, quarantine.c.gone_at.is_(None))
+    return tx.execute(select(quarantine).where(*held).order_by(quarantine.c.probes).limit(limit)).all()
+
+
+def held(tx: Connection) -> Sequence[Row[Any]]:
+    return tx.execute(select(quarantine).where(quarantine.c.state == QuarantineState.HELD.value)).all()
+
+
+def relisting(tx: Connection, *, now: Micros) -> Sequence[int]:
+    """Cover versions whose renditions are still to be looked for."""
+    due = (LIVE, quarantine.c.relist_until > now, ~quarantine.c.rendition)
+    return [int(one) for one in tx.execute(select(quarantine.c.cover_version_id).where(*due)).scalars()]
+
+
+def state_counts(tx: Connection) -> dict[str, int]:
+    counted = select(quarantine.c.state, func.count()).group_by(quarantine.c.state)
+    return {str(name): int(count) for name, count in tx.execute(counted)}

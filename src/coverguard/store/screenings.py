@@ -1,0 +1,292 @@
+"""Answers: one screening a (cover version, origin, origin id, fingerprint version).
+
+A real answer is final: recording it again, or a later failure, changes nothing. `not_screened` is the one
+answer that a later attempt may replace. The index position an answer was judged at is a column, not a key.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, Row, and_, delete, func, insert, or_, select, update
+
+from coverguard import __version__
+from coverguard.model import (
+    FINGERPRINT_VERSION,
+    Decision,
+    Fingerprint,
+    Hold,
+    ListAction,
+    Match,
+    Micros,
+    NotScreened,
+    Origin,
+    Pass,
+    Refer,
+)
+from coverguard.policy import BudgetUse
+from coverguard.store.rows import insert_once
+from coverguard.store.schema import cover_version, fingerprint, fingerprint_view, match, screening
+
+BUDGET_WINDOW = 3600 * 1_000_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """What one look at a cover version came to."""
+
+    cover_version_id: int
+    origin: Origin
+    origin_id: str
+    decision: Decision
+    matches: tuple[Match, ...]  # shadow and suppressed ones included
+    fingerprint: Fingerprint | None  # None: not screened
+    judged_seq: int | None
+    failing_since: Micros | None = None  # of NotScreened: when it began, where that was before now
+
+
+def get(tx: Connection, cover_version_id: int, origin: Origin, origin_id: str) -> Row[Any] | None:
+    """The answer under the key, at this software's fingerprint version."""
+    mine = and_(
+        *(screening.c[name] == value for name, value in _key(cover_version_id, origin, origin_id).items())
+    )
+    return tx.execute(select(screening).where(mine)).one_or_none()
+
+
+def by_id(tx: Connection, screening_id: int) -> Row[Any]:
+    return tx.execute(select(screening).where(screening.c.id == screening_id)).one()
+
+
+def record(
+    tx: Connection, answer: Answer, *, budget_spent: str | None, retry_at: Micros | None, now: Micros
+) -> tuple[Row[Any], bool]:
+    """Write the answer down; return its row and whether this call changed it."""
+    key = _key(answer.cover_version_id, answer.origin, answer.origin_id)
+    values = _values(answer, budget_spent=budget_spent, retry_at=retry_at, now=now)
+    row_id, changed = insert_once(tx, screening, key, values)
+    if not changed:
+        changed = _replace_failure(tx, row_id, answer.decision, values)
+    if changed and answer.fingerprint:
+        _write_fingerprint(tx, answer, answer.fingerprint, now=now)
+        _write_matches(tx, row_id, answer)
+    return by_id(tx, row_id), changed
+
+
+def _key(cover_version_id: int, origin: Origin, origin_id: str) -> Mapping[str, Any]:
+    return {
+        "cover_version_id": cover_version_id,
+        "origin": origin.value,
+        "origin_id": origin_id,
+        "fingerprint_version": FINGERPRINT_VERSION,
+    }
+
+
+def _values(
+    answer: Answer, *, budget_spent: str | None, retry_at: Micros | None, now: Micros
+) -> dict[str, Any]:
+    failed = isinstance(answer.decision, NotScreened)
+    return {
+        **_decided(answer.decision),
+        "budget_spent": budget_spent,
+        "judged_seq": answer.judged_seq,
+        "software": __version__,
+        "decided_at": now,
+        "first_failed_at": (answer.failing_since or now) if failed else None,
+        "retry_at": retry_at if failed else None,
+    }
+
+
+def _decided(decision: Decision) -> Mapping[str, Any]:
+    match decision:
+        case Pass(low_information=low):
+            return {"decision": "pass", "reason": None, "detail": "", "low_information": low}
+        case Refer(reason=reason):
+            return {"decision": "refer", "reason": reason.value, "detail": "", "low_information": False}
+        case Hold():
+            return {"decision": "hold", "reason": None, "detail": "", "low_information": False}
+        case NotScreened(reason=unknown, detail=detail):
+            return {
+                "decision": "not_screened",
+                "reason": unknown.value,
+                "detail": detail,
+                "low_information": False,
+            }
+
+
+def _replace_failure(tx: Connection, row_id: int, decision: Decision, values: dict[str, Any]) -> bool:
+    """Replace `not_screened`, and nothing else; the first failure's time stays while it goes on failing."""
+    changes = {**values, "attempts": screening.c.attempts + 1, "settled_at": None}
+    if isinstance(decision, NotScreened):
+        del changes["first_failed_at"]
+    failing = (screening.c.id == row_id, screening.c.decision == "not_screened")
+    return tx.execute(update(screening).where(*failing).values(changes)).rowcount == 1
+
+
+def _write_fingerprint(tx: Connection, answer: Answer, made: Fingerprint, *, now: Micros) -> None:
+    key = {"cover_version_id": answer.cover_version_id, "fingerprint_version": made.version}
+    values = {
+        **{name: made.digests[name] for name in ("md5", "sha1", "sha256")},
+        "format": made.format,
+        "width": made.width,
+        "height": made.height,
+        "judged_seq": answer.judged_seq,
+        "created_at": now,
+    }
+    row_id, new = insert_once(tx, fingerprint, key, values)
+    if not new:
+        judged = {"judged_seq": answer.judged_seq}
+        tx.execute(update(fingerprint).where(fingerprint.c.id == row_id).values(judged))
+        return
+    views = [
+        {"fingerprint_id": row_id, "name": view.name, "quality": view.quality, **view.signals}
+        for view in made.views
+    ]
+    tx.execute(insert(fingerprint_view), views)
+
+
+def _write_matches(tx: Connection, screening_id: int, answer: Answer) -> None:
+    tx.execute(delete(match).where(match.c.screening_id == screening_id))
+    if not answer.matches:
+        return
+    rows = [
+        {
+            "screening_id": screening_id,
+            "entry_id": one.entry_id,
+            "list_id": one.list_id,
+            "rule_version": one.rule_version,
+            "category": one.category.value,
+            "opinion": one.opinion.value,
+            "algorithm": one.algorithm.value,
+            "view": one.view,
+            "orientation": one.orientation,
+            "distance": one.distance,
+            "quality": one.quality,
+            "action": one.action.value,
+            "suppressed": one.suppressed,
+            "judged_seq": answer.judged_seq,
+        }
+        for one in answer.matches
+    ]
+    tx.execute(insert(match), rows)
+
+
+def tell(tx: Connection, screening_id: int, event: str) -> bool:
+    """Note that the pipeline is owed this event for this answer; False where it was told that last."""
+    untold = (screening.c.id == screening_id, or_(screening.c.told.is_(None), screening.c.told != event))
+    return tx.execute(update(screening).where(*untold).values(told=event)).rowcount == 1
+
+
+def settle(tx: Connection, cover_version_id: int, *, now: Micros) -> None:
+    """Every act that this cover version's answers called for is done."""
+    unsettled = (screening.c.cover_version_id == cover_version_id, screening.c.settled_at.is_(None))
+    tx.execute(update(screening).where(*unsettled).values(settled_at=now))
+
+
+def stored_fingerprint(tx: Connection, cover_version_id: int) -> Row[Any] | None:
+    newest = (
+        select(fingerprint)
+        .where(fingerprint.c.cover_version_id == cover_version_id)
+        .order_by(fingerprint.c.fingerprint_version.desc())
+        .limit(1)
+    )
+    return tx.execute(newest).one_or_none()
+
+
+def views(tx: Connection, fingerprint_id: int) -> Sequence[Row[Any]]:
+    of_it = fingerprint_view.c.fingerprint_id == fingerprint_id
+    return tx.execute(select(fingerprint_view).where(of_it).order_by(fingerprint_view.c.id)).all()
+
+
+def matches_of_cover(tx: Connection, cover_version_id: int) -> Sequence[Row[Any]]:
+    """Every match any answer about this cover version rests on."""
+    found = (
+        select(match)
+        .join(screening, screening.c.id == match.c.screening_id)
+        .where(screening.c.cover_version_id == cover_version_id)
+        .order_by(match.c.id)
+    )
+    return tx.execute(found).all()
+
+
+def budget_use(tx: Connection, *, now: Micros) -> BudgetUse:
+    """Near-match holds of the last hour: those that rest on no exact digest."""
+    exact = (
+        select(match.c.screening_id)
+        .where(match.c.action == ListAction.HOLD.value, match.c.algorithm.in_(["sha256", "sha1", "md5"]))
+        .scalar_subquery()
+    )
+    recent = (
+        screening.c.decision == "hold",
+        screening.c.decided_at > now - BUDGET_WINDOW,
+        screening.c.id.not_in(exact),
+    )
+    everywhere = tx.execute(select(func.count()).select_from(screening).where(*recent)).scalar_one()
+    by_list = (
+        select(match.c.list_id, func.count(match.c.screening_id.distinct()))
+        .join(screening, screening.c.id == match.c.screening_id)
+        .where(*recent, match.c.action == ListAction.HOLD.value)
+        .group_by(match.c.list_id)
+    )
+    counted = {int(list_id): int(count) for list_id, count in tx.execute(by_list)}
+    return BudgetUse(everywhere=int(everywhere), by_list=counted)
+
+
+# ── what the keeper looks for ──────────────────────────────────────────────────────────────────────────────
+
+
+def unanswered(tx: Connection, *, announced_before: Micros, limit: int) -> Sequence[Row[Any]]:
+    """Cover versions announced before then that have no answer at all."""
+    answered = select(screening.c.id).where(screening.c.cover_version_id == cover_version.c.id).exists()
+    silent = (
+        select(cover_version)
+        .where(cover_version.c.announced_at < announced_before, ~answered)
+        .order_by(cover_version.c.id)
+        .limit(limit)
+    )
+    return tx.execute(silent).all()
+
+
+def failing_since(tx: Connection, *, before: Micros, limit: int) -> Sequence[Row[Any]]:
+    """Upload answers that are still `not_screened`, failing since before then, with the pipeline not told."""
+    found = (
+        select(screening)
+        .where(
+            screening.c.decision == "not_screened",
+            screening.c.origin == Origin.UPLOAD.value,
+            screening.c.first_failed_at < before,
+            screening.c.told.is_(None),
+        )
+        .order_by(screening.c.id)
+        .limit(limit)
+    )
+    return tx.execute(found).all()
+
+
+def overdue_retries(tx: Connection, *, due_before: Micros, limit: int) -> Sequence[Row[Any]]:
+    """Answers whose retry should long have come: its message was lost."""
+    found = (
+        select(screening).where(screening.c.retry_at < due_before).order_by(screening.c.retry_at).limit(limit)
+    )
+    return tx.execute(found).all()
+
+
+def postpone(tx: Connection, screening_id: int, *, retry_at: Micros) -> None:
+    tx.execute(update(screening).where(screening.c.id == screening_id).values(retry_at=retry_at))
+
+
+def unsettled(tx: Connection, *, decided_before: Micros, limit: int) -> Sequence[int]:
+    """Cover versions with an answer whose acts are not all done."""
+    found = (
+        select(screening.c.cover_version_id)
+        .where(screening.c.settled_at.is_(None), screening.c.decided_at < decided_before)
+        .distinct()
+        .limit(limit)
+    )
+    return [int(one) for one in tx.execute(found).scalars()]
+
+
+def decision_counts(tx: Connection) -> Mapping[str, int]:
+    counted = select(screening.c.decision, func.count()).group_by(screening.c.decision)
+    return {str(name): int(count) for name, count in tx.execute(counted)}

@@ -1,0 +1,173 @@
+"""The snapshot asks every view every way, and tells of each entry the nearest."""
+
+import itertools
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from coverguard.matching import ListedDigest, ListIndex
+from coverguard.model import DIHEDRAL, PERCEPTUAL, Algorithm, Fingerprint, View, turned
+
+RADIUS = {Algorithm.PDQ: 31, Algorithm.PHASH256: 20}
+NAMES = ("displayed", "raw", "trimmed")
+
+
+def digest(seed, size=32):
+    return np.random.default_rng(seed).bytes(size)
+
+
+def off_by(value, bits):
+    return (int.from_bytes(value) ^ ((1 << bits) - 1)).to_bytes(len(value))
+
+
+def view(name="displayed", *, pdq=None, phash=None, quality=80):
+    return View(name=name, quality=quality, signals={"pdq": pdq or digest(1), "phash256": phash or digest(2)})
+
+
+def fingerprint(*views, seed=3):
+    digests = {"md5": digest(seed, 16), "sha1": digest(seed, 20), "sha256": digest(seed, 32)}
+    return Fingerprint(digests=digests, views=views, format="PNG", width=64, height=64)
+
+
+def listed(entry_id, algorithm, value, list_id=1):
+    return ListedDigest(entry_id=entry_id, list_id=list_id, algorithm=algorithm, digest=value)
+
+
+def told(candidates):
+    return [(c.entry_id, c.algorithm, c.view, c.orientation, c.distance, c.quality) for c in candidates]
+
+
+def test_digests_match_the_bytes_as_given():
+    shown = fingerprint(view())
+    entries = [listed(n, algorithm, shown.digests[algorithm]) for n, algorithm in
+               enumerate((Algorithm.MD5, Algorithm.SHA1, Algorithm.SHA256))]  # fmt: skip
+    entries.append(listed(9, Algorithm.SHA256, off_by(shown.digests["sha256"], 1)))
+    assert told(ListIndex(entries, seq=1).candidates(shown, radius={})) == [
+        (0, Algorithm.MD5, "bytes", "upright", 0, 100),
+        (1, Algorithm.SHA1, "bytes", "upright", 0, 100),
+        (2, Algorithm.SHA256, "bytes", "upright", 0, 100),
+    ]
+
+
+@pytest.mark.parametrize("turn", range(8))
+def test_pdq_is_looked_up_in_eight_orientations(turn):
+    upright = digest(4)
+    index = ListIndex([listed(5, Algorithm.PDQ, off_by(turned(upright)[turn], 7))], seq=1)
+    (candidate,) = index.candidates(fingerprint(view(pdq=upright)), radius=RADIUS)
+    assert told([candidate]) == [(5, Algorithm.PDQ, "displayed", DIHEDRAL[turn], 7, 80)]
+
+
+def test_phash_is_looked_up_upright_only():
+    value = digest(4)
+    entries = [listed(n, Algorithm.PHASH256, turn) for n, turn in enumerate(turned(value))]
+    found = ListIndex(entries, seq=1).candidates(fingerprint(view(phash=value)), radius=RADIUS)
+    assert told(found) == [(0, Algorithm.PHASH256, "displayed", "upright", 0, 80)]
+
+
+def test_each_algorithm_has_its_own_radius():
+    shown = fingerprint(view(pdq=digest(4), phash=digest(5)))
+    entries = [
+        listed(1, Algorithm.PDQ, off_by(digest(4), 31)),
+        listed(2, Algorithm.PDQ, off_by(digest(4), 32)),
+        listed(3, Algorithm.PHASH256, off_by(digest(5), 20)),
+        listed(4, Algorithm.PHASH256, off_by(digest(5), 21)),
+    ]
+    assert [c.entry_id for c in ListIndex(entries, seq=1).candidates(shown, radius=RADIUS)] == [1, 3]
+
+
+def test_an_entry_is_told_once_an_algorithm_at_its_nearest():
+    near = digest(4)
+    shown = fingerprint(view("displayed", pdq=off_by(near, 9)), view("raw", pdq=off_by(near, 2), quality=60))
+    entries = [listed(1, Algorithm.PDQ, near), listed(1, Algorithm.PHASH256, digest(2))]
+    assert told(ListIndex(entries, seq=1).candidates(shown, radius=RADIUS)) == [
+        (1, Algorithm.PDQ, "raw", "upright", 2, 60),
+        (1, Algorithm.PHASH256, "displayed", "upright", 0, 80),
+    ]
+
+
+def test_of_equally_near_views_the_better_is_told_then_the_first():
+    views = [view(name, quality=quality) for name, quality in zip(NAMES, (40, 90, 90), strict=True)]
+    (candidate,) = ListIndex([listed(1, Algorithm.PDQ, digest(1))], seq=1).candidates(
+        fingerprint(*views), radius=RADIUS
+    )
+    assert (candidate.view, candidate.quality) == ("raw", 90)
+
+
+def test_a_poor_view_does_not_stand_for_a_good_one():
+    near = digest(4)
+    shown = fingerprint(view("displayed", pdq=near, quality=10), view("raw", pdq=off_by(near, 8), quality=90))
+    index = ListIndex([listed(1, Algorithm.PDQ, near)], seq=1)
+    assert told(index.candidates(shown, radius=RADIUS, min_quality=50)) == [
+        (1, Algorithm.PDQ, "raw", "upright", 8, 90)
+    ]
+    assert told(index.candidates(shown, radius=RADIUS)) == [(1, Algorithm.PDQ, "displayed", "upright", 0, 10)]
+
+
+def test_two_entries_may_have_one_digest():
+    shown = fingerprint(view())
+    entries = [listed(n, algorithm, value, list_id=n) for n, (algorithm, value) in itertools.product(
+        (1, 2), ((Algorithm.SHA256, shown.digests["sha256"]), (Algorithm.PDQ, digest(1))))]  # fmt: skip
+    found = ListIndex(entries, seq=1).candidates(shown, radius=RADIUS)
+    assert [(c.entry_id, c.algorithm) for c in found] == [
+        (1, Algorithm.PDQ), (1, Algorithm.SHA256), (2, Algorithm.PDQ), (2, Algorithm.SHA256),
+    ]  # fmt: skip
+
+
+@given(st.data())
+def test_candidates_equal_brute_force(data):
+    seeds = st.integers(0, 3)
+    values = seeds.flatmap(lambda seed: st.integers(0, 40).map(lambda bits: off_by(digest(seed), bits)))
+    views = data.draw(st.lists(st.builds(lambda *args: args, values, values), max_size=3))
+    shown = fingerprint(*(view(NAMES[n], pdq=p, phash=h) for n, (p, h) in enumerate(views)))
+    entries = [
+        listed(data.draw(st.integers(0, 4)), algorithm, data.draw(values))
+        for algorithm in data.draw(st.lists(st.sampled_from(sorted(PERCEPTUAL)), max_size=6))
+    ]
+    nearest = {}
+    for entry, one in itertools.product(entries, shown.views):
+        asked = one.orientations() if entry.algorithm is Algorithm.PDQ else [one.signals[entry.algorithm]]
+        distance = min((int.from_bytes(entry.digest) ^ int.from_bytes(a)).bit_count() for a in asked)
+        if distance <= RADIUS[entry.algorithm]:
+            key = (entry.entry_id, entry.algorithm)
+            nearest[key] = min(distance, nearest.get(key, 256))
+    found = ListIndex(entries, seq=1).candidates(shown, radius=RADIUS)
+    assert {(c.entry_id, c.algorithm): c.distance for c in found} == nearest
+    assert len(found) == len(nearest)
+
+
+def test_an_empty_snapshot_and_a_fingerprint_without_views_match_nothing():
+    assert ListIndex([], seq=0).candidates(fingerprint(view()), radius={}) == ()
+    assert (
+        ListIndex([listed(1, Algorithm.PDQ, digest(1))], seq=0).candidates(fingerprint(), radius=RADIUS) == ()
+    )
+
+
+@pytest.mark.parametrize("radius", [{}, {Algorithm.PHASH256: 31}, {Algorithm.PDQ: -1}, {Algorithm.PDQ: 257}])
+def test_entries_are_never_skipped_for_want_of_a_radius(radius):
+    with pytest.raises(ValueError):
+        ListIndex([listed(1, Algorithm.PDQ, digest(1))], seq=1).candidates(fingerprint(view()), radius=radius)
+
+
+@pytest.mark.parametrize("entry_id", [-1, 2**63])
+def test_ids_out_of_range_are_refused(entry_id):
+    with pytest.raises(ValueError):
+        ListIndex([listed(entry_id, Algorithm.MD5, bytes(16))], seq=1)
+
+
+@pytest.mark.parametrize("algorithm", list(Algorithm))
+def test_digests_of_another_length_are_refused_unshown(algorithm):
+    with pytest.raises(ValueError) as caught:
+        ListIndex([listed(1, algorithm, b"\xab" * (algorithm.size - 1))], seq=1)
+    assert "ab" * 2 not in str(caught.value)
+    assert "xab" not in str(caught.value)
+
+
+def test_what_is_shown_has_no_digest():
+    entry = listed(1, Algorithm.PDQ, b"\xab" * 32, list_id=6)
+    index = ListIndex([entry, listed(1, Algorithm.MD5, b"\xab" * 16, list_id=6)], seq=8)
+    assert repr(index) == "<ListIndex: 2 digests at seq 8>"
+    assert index.sizes == {(6, Algorithm.PDQ): 1, (6, Algorithm.MD5): 1}
+    assert "xab" not in repr(entry)
+    assert (index.seq, len(index)) == (8, 2)
