@@ -11,8 +11,6 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final, assert_never
 
-from sqlalchemy import Connection
-
 from coverguard.messages import (
     AccountReinstated,
     AccountRenamed,
@@ -31,7 +29,7 @@ from coverguard.messages import (
 from coverguard.model import Done, Micros, Outcome, Retry
 from coverguard.ports import Clock, Delivery, Keys
 from coverguard.screening import Screener
-from coverguard.store import covers
+from coverguard.store import Connection, covers
 from coverguard.store.engine import Database
 
 MICROSECOND: Final = timedelta(microseconds=1)

@@ -13,14 +13,12 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Final
 
-from sqlalchemy import Row
-
 from coverguard.acting import Enforcer
 from coverguard.errors import CoverguardError, TransientError
 from coverguard.model import Micros, NotScreened, NotScreenedReason, Origin
 from coverguard.ports import Clock, Queue
 from coverguard.screening import AnswerRecorder
-from coverguard.store import alarms, cases, covers, outbox, quarantines, screenings
+from coverguard.store import Row, alarms, cases, covers, outbox, quarantines, screenings
 from coverguard.store.engine import Database
 from coverguard.store.screenings import Answer
 from coverguard.telemetry import Log

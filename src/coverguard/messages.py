@@ -9,10 +9,20 @@ This module does not know where messages come from or go to.
 from __future__ import annotations
 
 import json
+import re
 from datetime import UTC, datetime
 from typing import Annotated, Any, Final, Literal, TypeVar
 
-from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    TypeAdapter,
+    ValidationError,
+)
 
 from coverguard.errors import BadMessage
 from coverguard.model import Micros, ObjectRef, Surface
@@ -20,6 +30,7 @@ from coverguard.model import Micros, ObjectRef, Surface
 SCHEMA: Final = "coverguard.event/1"
 MAX_BODY_BYTES: Final = 256 * 1024
 MAX_ID_BYTES: Final = 200
+_RFC3339: Final = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d")
 
 
 def _platform_id(value: str) -> str:
@@ -28,6 +39,13 @@ def _platform_id(value: str) -> str:
     return value
 
 
+def _timestamp(value: object) -> object:
+    if not isinstance(value, datetime | str) or (isinstance(value, str) and not _RFC3339.match(value)):
+        raise ValueError("must be a date and time such as 2026-01-31T12:00:00Z")
+    return value
+
+
+Timestamp = Annotated[AwareDatetime, BeforeValidator(_timestamp), Field(strict=False)]
 PlatformId = Annotated[str, AfterValidator(_platform_id), Field(min_length=1, max_length=MAX_ID_BYTES)]
 Text = Annotated[str, Field(max_length=10_000)]
 
@@ -58,7 +76,7 @@ class StoredObject(_Frozen):
 class _Event(_Frozen):
     schema_: Annotated[Literal["coverguard.event/1"], Field(alias="schema")] = SCHEMA
     event_id: PlatformId
-    occurred_at: Annotated[AwareDatetime, Field(strict=False)]
+    occurred_at: Timestamp
 
     def occurred(self) -> Micros:
         return to_micros(self.occurred_at)

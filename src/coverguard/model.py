@@ -124,10 +124,11 @@ class View:
     name: str
     quality: int
     signals: Mapping[str, bytes] = field(repr=False)
+    dihedral: tuple[bytes, ...] = field(default=(), repr=False)  # exact, where the pixels were at hand
 
     def orientations(self) -> tuple[bytes, ...]:
         """The eight dihedral PDQs: as is, then turned and mirrored (see `DIHEDRAL`), 32 bytes each."""
-        return turned(self.signals["pdq"])
+        return self.dihedral or turned(self.signals["pdq"])
 
 
 DIHEDRAL = (

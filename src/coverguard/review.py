@@ -16,8 +16,6 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Final
 
-from sqlalchemy import Connection, Row
-
 from coverguard import access
 from coverguard.access import Verb
 from coverguard.acting import Enforcer
@@ -37,7 +35,7 @@ from coverguard.model import (
 from coverguard.policy import QUALITY_FLOOR, ListRule
 from coverguard.ports import Clock, Keys
 from coverguard.screening.recording import request_hold
-from coverguard.store import audit, cases, covers, lists, outbox, quarantines, screenings
+from coverguard.store import Connection, Row, audit, cases, covers, lists, outbox, quarantines, screenings
 from coverguard.store.engine import Database
 from coverguard.store.quarantines import Claimant
 

@@ -11,15 +11,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Row
-
 from coverguard.acting.places import Places
 from coverguard.errors import ObjectMissing
 from coverguard.lifecycle import QuarantineEvent, QuarantineState
 from coverguard.model import Micros, ObjectRef
 from coverguard.ports import Cdn, Clock, ObjectInfo, ObjectStore, Presence, Reach, UrlProbe
 from coverguard.retrying import briefly
-from coverguard.store import alarms, audit, covers, outbox, quarantines, screenings
+from coverguard.store import Row, alarms, audit, covers, outbox, quarantines, screenings
 from coverguard.store.engine import Database
 
 NOT_GONE = "held_not_verified_gone"

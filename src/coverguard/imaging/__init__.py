@@ -50,6 +50,6 @@ def _views(container: sniff.Container) -> tuple[View, ...]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # what a hostile file makes a decoder say belongs in no log
         for name, pixels in decoding.looks(container):
-            quality, digests = signals.perceptual(pixels)
-            views.append(View(name=name, quality=quality, signals=digests))
+            quality, digests, dihedral = signals.perceptual(pixels)
+            views.append(View(name=name, quality=quality, signals=digests, dihedral=dihedral))
     return tuple(views)

@@ -17,20 +17,42 @@ import pdqhash
 from PIL import Image
 
 from coverguard.imaging.decoding import Pixels
-from coverguard.model import Algorithm
+from coverguard.model import DIHEDRAL, Algorithm
 
 _PHASH_SIDE = 16  # 16 × 16 coefficients = 256 bits
 
 
-def perceptual(pixels: Pixels) -> tuple[int, Mapping[str, bytes]]:
-    """Return PDQ's quality (0 to 100) and the 32-byte digests `pdq` and `phash256` of (h, w, 3) uint8 RGB."""
+# In the order of `compute_dihedral`, whose flips are about the x axis, the y axis, and the two diagonals.
+_REFERENCE_ORDER = (
+    "upright",
+    "rotated90",
+    "rotated180",
+    "rotated270",
+    "flipped",
+    "mirrored",
+    "transposed",
+    "transversed",
+)
+
+
+def perceptual(pixels: Pixels) -> tuple[int, Mapping[str, bytes], tuple[bytes, ...]]:
+    """Hash (h, w, 3) uint8 RGB.
+
+    Returns PDQ's quality (0 to 100), the 32-byte digests `pdq` and `phash256`, and the exact PDQs of the
+    eight orientations in the order of `DIHEDRAL`, all from one transform.
+    """
     # the binding takes the address of the first pixel for a C-contiguous picture, whatever its strides are
-    bits, quality = pdqhash.compute(np.ascontiguousarray(pixels))
+    turned, quality = pdqhash.compute_dihedral(np.ascontiguousarray(pixels))
+    packed = {
+        name: np.packbits(bits.astype(np.uint8)).tobytes()
+        for name, bits in zip(_REFERENCE_ORDER, turned, strict=True)
+    }
     phash = imagehash.phash(Image.fromarray(pixels), hash_size=_PHASH_SIDE)
-    return int(quality), {
-        Algorithm.PDQ.value: np.packbits(bits.astype(np.uint8)).tobytes(),
+    digests = {
+        Algorithm.PDQ.value: packed["upright"],
         Algorithm.PHASH256.value: np.packbits(phash.hash).tobytes(),
     }
+    return int(quality), digests, tuple(packed[name] for name in DIHEDRAL)
 
 
 def exact(data: bytes) -> Mapping[str, bytes]:

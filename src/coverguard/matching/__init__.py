@@ -8,6 +8,5 @@ from __future__ import annotations
 
 from coverguard.matching.hamming import HammingIndex
 from coverguard.matching.lists import ListedDigest, ListIndex
-from coverguard.model import Candidate
 
 __all__ = ["HammingIndex", "ListIndex", "ListedDigest"]

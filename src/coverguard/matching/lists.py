@@ -65,29 +65,26 @@ class ListIndex:
     def __repr__(self) -> str:
         return f"<ListIndex: {len(self)} digests at seq {self.seq}>"
 
-    def candidates(
-        self, fingerprint: Fingerprint, *, radius: Mapping[Algorithm, int], min_quality: int = 0
-    ) -> Sequence[Candidate]:
-        """Return the nearest candidate of each entry and algorithm, by entry id, then algorithm.
+    def candidates(self, fingerprint: Fingerprint, *, radius: Mapping[Algorithm, int]) -> Sequence[Candidate]:
+        """Return the nearest candidate of each entry, algorithm and view, by entry id, algorithm, then view.
 
         `radius` has the widest radius in use of every perceptual algorithm, in bits; digests match exactly.
-        Views below `min_quality` are not asked: else a nearer candidate of a view that does not count would
-        stand for one that does. Of equally near ones the better quality wins, then the first one asked.
+        No view stands for another: rules differ in the quality they ask for, and the nearest view of an entry
+        may be one that does not count for its list. Of equally near orientations the first one asked wins.
 
         Raises:
             ValueError: a perceptual algorithm has entries and no radius, or the radius is out of bounds.
         """
-        best: dict[tuple[int, Algorithm], Candidate] = {}
-        for candidate in self._all(fingerprint, radius, min_quality=min_quality):
-            key = (candidate.entry_id, candidate.algorithm)
+        best: dict[tuple[int, int, int], Candidate] = {}
+        place = {name: at for at, name in enumerate((BYTES_VIEW, *(view.name for view in fingerprint.views)))}
+        for candidate in self._all(fingerprint, radius):
+            key = (candidate.entry_id, _RANK[candidate.algorithm], place[candidate.view])
             known = best.get(key)
-            if known is None or _worth(candidate) < _worth(known):
+            if known is None or candidate.distance < known.distance:
                 best[key] = candidate
-        return tuple(best[key] for key in sorted(best, key=lambda key: (key[0], _RANK[key[1]])))
+        return tuple(best[key] for key in sorted(best))
 
-    def _all(
-        self, fingerprint: Fingerprint, radius: Mapping[Algorithm, int], *, min_quality: int
-    ) -> Iterator[Candidate]:
+    def _all(self, fingerprint: Fingerprint, radius: Mapping[Algorithm, int]) -> Iterator[Candidate]:
         for algorithm, known in self._exact.items():
             for entry_id in known.get(fingerprint.digests[algorithm], ()):
                 yield Candidate(
@@ -98,11 +95,10 @@ class ListIndex:
                     distance=0,
                     quality=_CERTAIN,
                 )
-        views = [view for view in fingerprint.views if view.quality >= min_quality]
         for algorithm, index in self._near.items():
             if algorithm not in radius:
                 raise ValueError(f"{algorithm.value} has entries and no radius")
-            yield from _near(index, views, algorithm=algorithm, radius=radius[algorithm])
+            yield from _near(index, fingerprint.views, algorithm=algorithm, radius=radius[algorithm])
 
 
 class _Gathered:
@@ -158,7 +154,3 @@ def _turns(view: View, algorithm: Algorithm) -> Iterable[tuple[str, bytes]]:
     if algorithm is Algorithm.PDQ:
         return zip(DIHEDRAL, view.orientations(), strict=True)
     return ((UPRIGHT, view.signals[algorithm]),)
-
-
-def _worth(candidate: Candidate) -> tuple[int, int]:
-    return candidate.distance, -candidate.quality

@@ -51,12 +51,13 @@ def judge(
     rules: Mapping[int, ListRule],
     suppressions: Suppressions,
 ) -> tuple[Match, ...]:
-    """Return the matches, shadow and suppressed ones included, strongest first.
+    """Return the matches, shadow and suppressed ones included, strongest first, one an entry and algorithm.
 
+    Of several views that match an entry the one that may do most counts, then the nearest.
     A candidate without entry or rule (withdrawn, list switched off) is no match: an empty policy denies
     consequences, and the index never decides.
     """
-    matches = []
+    strongest: dict[tuple[int, Algorithm], Match] = {}
     for candidate in candidates:
         entry = entries.get(candidate.entry_id)
         rule = rules.get(entry.list_id) if entry else None
@@ -65,8 +66,11 @@ def judge(
         suppressed = candidate.algorithm.perceptual and suppressions.cover(
             entry.entry_id, fingerprint, view=candidate.view
         )
-        matches.append(_match(candidate, entry, rule, suppressed=suppressed))
-    return tuple(sorted(matches, key=_strongest_first))
+        match = _match(candidate, entry, rule, suppressed=suppressed)
+        known = strongest.setdefault((entry.entry_id, candidate.algorithm), match)
+        if _strongest_first(match) < _strongest_first(known):
+            strongest[entry.entry_id, candidate.algorithm] = match
+    return tuple(sorted(strongest.values(), key=_strongest_first))
 
 
 def _within(candidate: Candidate, entry: EntryFacts, rule: ListRule) -> bool:

@@ -35,11 +35,7 @@ class Knowledge:
     def matches(self, fingerprint: Fingerprint) -> tuple[Match, ...]:
         """Every match, shadow and suppressed ones included, strongest first."""
         rules = self.snapshot.rules
-        candidates = self.index.candidates(
-            fingerprint,
-            radius=search_radii(rules.values()),
-            min_quality=min((rule.quality_floor for rule in rules.values()), default=0),
-        )
+        candidates = self.index.candidates(fingerprint, radius=search_radii(rules.values()))
         return judge(
             candidates,
             fingerprint,

@@ -11,8 +11,6 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Final
 
-from sqlalchemy import Connection, Row
-
 from coverguard.messages import AccountFlagged, MatchFound, NotScreenedAlarm, StoredObject, from_micros
 from coverguard.model import (
     Category,
@@ -27,7 +25,18 @@ from coverguard.model import (
 )
 from coverguard.policy import Effects, effects, spent_budget
 from coverguard.retrying import backoff
-from coverguard.store import alarms, audit, cases, covers, lists, outbox, quarantines, screenings
+from coverguard.store import (
+    Connection,
+    Row,
+    alarms,
+    audit,
+    cases,
+    covers,
+    lists,
+    outbox,
+    quarantines,
+    screenings,
+)
 from coverguard.store.quarantines import Claimant, Level
 from coverguard.store.screenings import Answer
 

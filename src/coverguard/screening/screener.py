@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import Row
-
 from coverguard.acting import Enforcer
 from coverguard.acting.enforcer import ref_of
 from coverguard.errors import BadMessage, ContentRejected, IntegrityFailure, ObjectMissing, TransientError
@@ -32,7 +30,7 @@ from coverguard.ports import Clock, ObjectStore
 from coverguard.retrying import briefly
 from coverguard.screening.knowledge import Knowledge, KnowledgeCache
 from coverguard.screening.recording import AnswerRecorder
-from coverguard.store import covers, screenings
+from coverguard.store import Row, covers, screenings
 from coverguard.store.engine import Database
 from coverguard.store.screenings import Answer
 from coverguard.telemetry import Log, Stopwatch

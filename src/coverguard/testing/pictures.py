@@ -293,6 +293,19 @@ def many_frames(count: int) -> bytes:
     return data[:-1] + frame * (count - 1) + data[-1:]
 
 
+def _large_claims(jpeg: bytes) -> dict[str, bytes]:
+    """Return tiny files whose headers claim pictures of 16 000 pixels a side and more."""
+    frame = jpeg.index(b"\xff\xc0") + 5
+    screen = struct.pack("<HHBBB", 16_000, 16_000, 0, 0, 0)
+    return {
+        "long_side_png": png_file(65_500, 65_500, b"\0"),
+        "large_area_png": png_file(16_000, 16_000, b"\0"),
+        "large_area_jpeg": jpeg[:frame] + struct.pack(">HH", 16_000, 16_000) + jpeg[frame + 4 :],
+        "large_area_gif": b"GIF89a" + screen + b";",
+        "large_area_webp": b"RIFF\x1a\0\0\0WEBPVP8X\x0a\0\0\0\0\0\0\0" + b"\x7f\x3e\0" * 2,
+    }
+
+
 def hostile() -> dict[str, bytes]:
     """Return files made to harm a decoder, by name. All are generated, none is over 5 MB.
 
@@ -303,7 +316,6 @@ def hostile() -> dict[str, bytes]:
     text = png_chunk(b"tEXt", b"note\0" + b"harmless " * 1_000)
     inflating = png_chunk(b"zTXt", b"note\0\0" + zlib.compress(bytes(16 << 20)))
     gif_head = b"GIF89a" + struct.pack("<HHBBB", 8, 8, 0, 0, 0)
-    jpeg_frame = whole["JPEG"].index(b"\xff\xc0") + 5
     return {
         **{f"truncated_{form.lower()}": data[: len(data) * 2 // 3] for form, data in whole.items()},
         "empty": b"",
@@ -315,11 +327,7 @@ def hostile() -> dict[str, bytes]:
         "pdf": encode(small, "PDF"),
         "magic_only": b"\xff\xd8\xff",
         "broken_png": png_file(8, 8, bytes(72)).replace(b"IDAT\x78", b"IDAT\x00"),
-        "long_side_png": png_file(65_500, 65_500, b"\0"),
-        "large_area_png": png_file(16_000, 16_000, b"\0"),
-        "large_area_jpeg": whole["JPEG"][:jpeg_frame] + b"\x3e\x80\x3e\x80" + whole["JPEG"][jpeg_frame + 4 :],
-        "large_area_gif": gif_head[:6] + struct.pack("<HHBBB", 16_000, 16_000, 0, 0, 0) + b";",
-        "large_area_webp": b"RIFF\x1a\0\0\0WEBPVP8X\x0a\0\0\0\0\0\0\0" + b"\x7f\x3e\0" * 2,
+        **_large_claims(whole["JPEG"]),
         "text_bomb": png_file(8, 8, bytes(72), extra=text * 500),
         "inflating_text": png_file(8, 8, bytes(72), extra=inflating * 3),
         "many_scans_jpeg": many_scans(small, 1_000),

@@ -1,0 +1,47 @@
+"""The tables: every invariant that a database can state is stated here, for SQLite and PostgreSQL alike.
+
+Keys: a cover version is (surface, cover id, version); a screening is unique by (cover version, origin, origin
+id, fingerprint version), and the index position it was judged at is a column; one live quarantine per
+(bucket, key, version id); one open case per account. Ids are internal BIGINTs, `ref` is what people see. Time
+is UTC microseconds. Verdicts and audit rows are append-only (triggers, see the first migration). What people
+wrote or are called is in the `private` schema, encrypted under its own key. State CHECKs are generated from
+`lifecycle`.
+"""
+
+from coverguard.store.schema.answers import fingerprint, fingerprint_view, screening
+from coverguard.store.schema.cases import case_file, case_item, party, verdict
+from coverguard.store.schema.columns import metadata
+from coverguard.store.schema.holds import quarantine, quarantine_claim
+from coverguard.store.schema.lists import hash_list, list_change, list_entry, list_rule, match, suppression
+from coverguard.store.schema.owed import alarm, audit, obligation, outbox, queue_message
+from coverguard.store.schema.platform import account, collaboration, cover_version, platform_event
+from coverguard.store.schema.private import statement
+
+__all__ = [
+    "account",
+    "alarm",
+    "audit",
+    "case_file",
+    "case_item",
+    "collaboration",
+    "cover_version",
+    "fingerprint",
+    "fingerprint_view",
+    "hash_list",
+    "list_change",
+    "list_entry",
+    "list_rule",
+    "match",
+    "metadata",
+    "obligation",
+    "outbox",
+    "party",
+    "platform_event",
+    "quarantine",
+    "quarantine_claim",
+    "queue_message",
+    "screening",
+    "statement",
+    "suppression",
+    "verdict",
+]

@@ -1,0 +1,76 @@
+"""What we owe and keep: obligations, events, alarms, the audit trail, the embedded profile's queues."""
+
+from __future__ import annotations
+
+from sqlalchemy import JSON, Column, Index, Integer, LargeBinary, String, Table, UniqueConstraint, text
+
+from coverguard.store.schema.columns import metadata, moment, refers, row_id, word
+
+OBLIGATIONS = ("review", "authority_report", "account_takedown", "preservation_end", "suppression_review")
+
+obligation = Table(
+    "obligation",
+    metadata,
+    row_id(),
+    *word("kind", OBLIGATIONS),
+    refers("item_id", "case_item"),
+    moment("opened_at"),
+    moment("due_at"),
+    moment("met_at", nullable=True),
+    UniqueConstraint("kind", "item_id"),
+    Index(None, "due_at"),
+)
+
+outbox = Table(
+    "outbox",
+    metadata,
+    row_id(),
+    *word("topic", ("pipeline", "safety")),
+    Column("idempotency_key", String(64), nullable=False, unique=True),
+    Column("body", String, nullable=False),
+    moment("created_at"),
+    moment("sent_at", nullable=True),
+    Index(None, "sent_at"),
+)
+
+alarm = Table(
+    "alarm",
+    metadata,
+    row_id(),
+    Column("kind", String(40), nullable=False),
+    Column("subject", String(80), nullable=False),  # a ref, a list id, a queue name: never a title or digest
+    moment("raised_at"),
+    moment("seen_at"),
+    Column("count", Integer, nullable=False),
+    moment("closed_at", nullable=True),
+    Index("uq_alarm_open", "kind", "subject", unique=True, sqlite_where=text("closed_at IS NULL"),
+          postgresql_where=text("closed_at IS NULL")),
+)  # fmt: skip
+
+audit = Table(  # append-only; rows carry their digest, a sealer chains them
+    "audit",
+    metadata,
+    row_id(),
+    moment("at"),
+    Column("actor", String(100), nullable=False),
+    Column("role", String(32), nullable=False),
+    Column("verb", String(40), nullable=False),
+    Column("subject", String(80), nullable=False),
+    Column("facts", JSON, nullable=False),  # fixed words, numbers and refs only
+    Column("digest", LargeBinary(32), nullable=False),
+    Index(None, "subject"),
+)
+
+queue_message = Table(  # the embedded profile's queues
+    "queue_message",
+    metadata,
+    row_id(),
+    Column("queue", String(40), nullable=False),
+    Column("body", String, nullable=False),
+    moment("sent_at"),
+    moment("visible_at"),
+    Column("receipt", String(32)),
+    Column("attempts", Integer, nullable=False),
+    Column("fault", String(500)),  # why it was dead-lettered
+    Index(None, "queue", "visible_at"),
+)
