@@ -60,7 +60,7 @@ class Consumer:
     """Carries out verdicts. Every callable may be called twice with the same arguments."""
 
     locked: Callable[[CoverVersion], AbstractContextManager[Obeyed]]
-    """Lock the cover version's row, lend it, and store what it says in the end unless something was raised."""
+    """Lock the cover version's row, lend it, and store it in the end unless something was raised."""
 
     read: Callable[[ObjectVersion], bytes]
     """Return exactly that version of the object, not the newest."""

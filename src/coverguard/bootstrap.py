@@ -29,6 +29,7 @@ from coverguard.store.engine import Database
 from coverguard.store.migrate import migrate, require_migrated
 from coverguard.store.queue import TableQueue
 from coverguard.telemetry import Log
+from coverguard.verifying import Verifier
 from coverguard.worker import Worker
 
 UPLOADS: Final = "uploads"
@@ -80,7 +81,7 @@ class Deployment:
         return Screener(
             database=self.database,
             store=self.store,
-            knowledge=KnowledgeCache(self.database, self.keys, clock=self.clock),
+            knowledge=self.knowledge(),
             fingerprint=partial(imaging.fingerprint, limits=limits),
             recorder=self.recorder(),
             enforcer=self.enforcer(),
@@ -133,6 +134,19 @@ class Deployment:
             database=self.database, keys=self.keys, enforcer=self.enforcer(), clock=self.clock, rules=rules
         )
 
+    def knowledge(self) -> KnowledgeCache:
+        return KnowledgeCache(self.database, self.keys, clock=self.clock)
+
+    def verifier(self) -> Verifier:
+        return Verifier(
+            database=self.database,
+            enforcer=self.enforcer(),
+            keys=self.keys,
+            clock=self.clock,
+            queues={name: self.queue(name) for name in INCOMING},
+            grace=self.settings.grace,
+        )
+
     def importer(self) -> Importer:
         return Importer(database=self.database, keys=self.keys, clock=self.clock)
 
@@ -176,6 +190,9 @@ def prepare(home: Path) -> str:
     if home.exists() and home.stat().st_mode & 0o077:
         raise ConfigurationError(f"{home} can be read by other users; run: chmod 700 {home}")
     home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    starter = home / settings.FILE
+    if not starter.exists():
+        starter.write_text(settings.STARTER, encoding="utf-8")
     database = Database(read.database_url)
     try:
         return migrate(database)

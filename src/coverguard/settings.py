@@ -77,6 +77,20 @@ class Settings:
         )
 
 
+STARTER: Final = """\
+# Settings of this coverguard deployment; what is commented out is the default. Rules of lists are not here:
+# see `coverguard lists`. Nobody has a role until you give it: deny by default.
+
+# modes = { playlist_cover = "gate", profile_image = "watch", track_art = "gate" }
+# grace = "10m"            # how long a public cover may stay without an answer
+# review_target = "24h"
+# verdict_on_cli = false   # allow `coverguard verdict`
+
+# [people]                 # operating-system user = roles
+# alice = ["moderator", "list_editor", "list_reader", "operator"]
+"""
+
+
 def home_of(option: str | None, environment: Mapping[str, str] = os.environ) -> Path:
     """The deployment's folder: the option, else the environment's, else `.coverguard` here."""
     return Path(option or environment.get(HOME_VARIABLE) or DEFAULT_HOME).absolute()

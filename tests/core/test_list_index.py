@@ -77,32 +77,26 @@ def test_each_algorithm_has_its_own_radius():
     assert [c.entry_id for c in ListIndex(entries, seq=1).candidates(shown, radius=RADIUS)] == [1, 3]
 
 
-def test_an_entry_is_told_once_an_algorithm_at_its_nearest():
+def test_an_entry_is_told_once_an_algorithm_and_view():
     near = digest(4)
     shown = fingerprint(view("displayed", pdq=off_by(near, 9)), view("raw", pdq=off_by(near, 2), quality=60))
     entries = [listed(1, Algorithm.PDQ, near), listed(1, Algorithm.PHASH256, digest(2))]
     assert told(ListIndex(entries, seq=1).candidates(shown, radius=RADIUS)) == [
+        (1, Algorithm.PDQ, "displayed", "upright", 9, 80),
         (1, Algorithm.PDQ, "raw", "upright", 2, 60),
         (1, Algorithm.PHASH256, "displayed", "upright", 0, 80),
+        (1, Algorithm.PHASH256, "raw", "upright", 0, 60),
     ]
-
-
-def test_of_equally_near_views_the_better_is_told_then_the_first():
-    views = [view(name, quality=quality) for name, quality in zip(NAMES, (40, 90, 90), strict=True)]
-    (candidate,) = ListIndex([listed(1, Algorithm.PDQ, digest(1))], seq=1).candidates(
-        fingerprint(*views), radius=RADIUS
-    )
-    assert (candidate.view, candidate.quality) == ("raw", 90)
 
 
 def test_a_poor_view_does_not_stand_for_a_good_one():
     near = digest(4)
     shown = fingerprint(view("displayed", pdq=near, quality=10), view("raw", pdq=off_by(near, 8), quality=90))
     index = ListIndex([listed(1, Algorithm.PDQ, near)], seq=1)
-    assert told(index.candidates(shown, radius=RADIUS, min_quality=50)) == [
-        (1, Algorithm.PDQ, "raw", "upright", 8, 90)
+    assert told(index.candidates(shown, radius=RADIUS)) == [
+        (1, Algorithm.PDQ, "displayed", "upright", 0, 10),
+        (1, Algorithm.PDQ, "raw", "upright", 8, 90),
     ]
-    assert told(index.candidates(shown, radius=RADIUS)) == [(1, Algorithm.PDQ, "displayed", "upright", 0, 10)]
 
 
 def test_two_entries_may_have_one_digest():
@@ -130,10 +124,10 @@ def test_candidates_equal_brute_force(data):
         asked = one.orientations() if entry.algorithm is Algorithm.PDQ else [one.signals[entry.algorithm]]
         distance = min((int.from_bytes(entry.digest) ^ int.from_bytes(a)).bit_count() for a in asked)
         if distance <= RADIUS[entry.algorithm]:
-            key = (entry.entry_id, entry.algorithm)
+            key = (entry.entry_id, entry.algorithm, one.name)
             nearest[key] = min(distance, nearest.get(key, 256))
     found = ListIndex(entries, seq=1).candidates(shown, radius=RADIUS)
-    assert {(c.entry_id, c.algorithm): c.distance for c in found} == nearest
+    assert {(c.entry_id, c.algorithm, c.view): c.distance for c in found} == nearest
     assert len(found) == len(nearest)
 
 

@@ -30,4 +30,7 @@ def quiet(tx: Connection, *, kind: str, subject: str, now: Micros) -> None:
 
 
 def ringing(tx: Connection) -> Sequence[Row[Any]]:
-    return tx.execute(select(alarm).where(OPEN).order_by(alarm.c.raised_at, alarm.c.id)).all()
+    """Open alarms, oldest first; `rung` is how often."""
+    # a row's own `count` is the tuple's method
+    named = select(alarm, alarm.c.count.label("rung"))
+    return tx.execute(named.where(OPEN).order_by(alarm.c.raised_at, alarm.c.id)).all()

@@ -59,6 +59,10 @@ def by_id(tx: Connection, cover_version_id: int) -> Row[Any]:
     return tx.execute(select(cover_version).where(cover_version.c.id == cover_version_id)).one()
 
 
+def by_ref(tx: Connection, ref: str) -> Row[Any] | None:
+    return tx.execute(select(cover_version).where(cover_version.c.ref == ref)).one_or_none()
+
+
 def announcement(tx: Connection, cover: Row[Any]) -> str:
     """The upload message of a cover version once more, from the ledger."""
     event = CoverUploaded(

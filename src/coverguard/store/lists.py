@@ -103,6 +103,14 @@ def switch(tx: Connection, list_id: int, *, enabled: bool, now: Micros) -> None:
     note_change(tx, list_id=list_id, kind="enabled", entries=0, now=now)
 
 
+def rule_of(tx: Connection, list_id: int) -> ListRule:
+    """The list's rule in force, also where the list is disabled."""
+    newest = (
+        select(list_rule).where(list_rule.c.list_id == list_id).order_by(list_rule.c.version.desc()).limit(1)
+    )
+    return _rule(tx.execute(newest).one())
+
+
 def rules(tx: Connection) -> Mapping[int, ListRule]:
     """The rule in force of every enabled list."""
     newest = select(list_rule.c.list_id, func.max(list_rule.c.version).label("version")).group_by(

@@ -59,6 +59,12 @@ def by_id(tx: Connection, screening_id: int) -> Row[Any]:
     return tx.execute(select(screening).where(screening.c.id == screening_id)).one()
 
 
+def of_cover(tx: Connection, cover_version_id: int) -> Sequence[Row[Any]]:
+    """Every answer about a cover version, oldest first."""
+    mine = select(screening).where(screening.c.cover_version_id == cover_version_id).order_by(screening.c.id)
+    return tx.execute(mine).all()
+
+
 def record(
     tx: Connection, answer: Answer, *, budget_spent: str | None, retry_at: Micros | None, now: Micros
 ) -> tuple[Row[Any], bool]:

@@ -1,0 +1,156 @@
+"""Commands that set up a deployment and serve it: migrate, worker, keeper, files, emit, queue."""
+
+from __future__ import annotations
+
+import argparse
+import mimetypes
+import os
+import secrets
+import signal
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+from coverguard import bootstrap, settings
+from coverguard.access import Verb, require
+from coverguard.acting.places import segment
+from coverguard.cli.output import Commands, add_json, document, person, say, table
+from coverguard.errors import BadMessage
+from coverguard.local import fileserver
+from coverguard.messages import Cover, CoverUploaded, StoredObject, dump, from_micros
+from coverguard.model import Mode, Surface
+from coverguard.settings import home_of
+from coverguard.store.queue import redrive
+from coverguard.telemetry import Log
+
+
+def add_commands(verbs: Commands) -> None:
+    command = verbs.add_parser("migrate", help="create the deployment, or bring its database to this release")
+    command.set_defaults(run=_migrate)
+    command = verbs.add_parser(
+        "worker", help="screen uploads until SIGTERM (several may run, at most 4 here)"
+    )
+    command.set_defaults(run=_worker)
+    command = verbs.add_parser("keeper", help="finish what died half-way, relay events, watch clocks")
+    command.set_defaults(run=_keeper)
+    command = verbs.add_parser("files", help="serve the public bucket on loopback, so that URLs can be asked")
+    command.set_defaults(run=_files)
+    _add_emit(verbs)
+    _add_queue(verbs)
+
+
+def _add_emit(verbs: Commands) -> None:
+    command = verbs.add_parser("emit", help="store a picture as the platform would and announce it (a test)")
+    command.add_argument("picture", type=Path, help="any file; only harmless pictures, please")
+    command.add_argument("--surface", type=Surface, choices=list(Surface), default=Surface.PLAYLIST_COVER)
+    command.add_argument("--uploader", default="test-uploader", help="the platform's account id")
+    command.add_argument("--cover", help="the platform's cover id (default: a random one)")
+    command.add_argument("--cover-version", type=int, default=1)
+    command.add_argument("--playlist", help="the platform's playlist id")
+    command.set_defaults(run=_emit)
+
+
+def _add_queue(verbs: Commands) -> None:
+    queue = verbs.add_parser("queue", help="look at the queues, or give dead letters another try")
+    acts = queue.add_subparsers(title="acts", metavar="ACT", required=True)
+    command = acts.add_parser("stats", help="messages by queue and state")
+    add_json(command)
+    command.set_defaults(run=_stats)
+    command = acts.add_parser("redrive", help="put a queue's dead letters back (role: operator)")
+    command.add_argument("name", choices=bootstrap.INCOMING)
+    command.set_defaults(run=_redrive)
+
+
+def _migrate(options: argparse.Namespace) -> int:
+    home = home_of(options.home)
+    revision = bootstrap.prepare(home)
+    say(f"{home}: ready, schema {revision}")
+    return 0
+
+
+def _until_told(run: Callable[[threading.Event], None]) -> int:
+    """Run until SIGTERM or SIGINT, which finish what is in hand."""
+    stop = threading.Event()
+    for name in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(name, lambda *_: stop.set())
+    run(stop)
+    return 0
+
+
+def _worker(options: argparse.Namespace) -> int:
+    log = Log()
+    with bootstrap.deployment(home_of(options.home), log=log) as parts:
+        log.line("worker_started", pid=os.getpid())
+        return _until_told(parts.worker().run)
+
+
+def _keeper(options: argparse.Namespace) -> int:
+    log = Log()
+    with bootstrap.deployment(home_of(options.home), log=log) as parts:
+        log.line("keeper_started", pid=os.getpid())
+        return _until_told(parts.keeper().run)
+
+
+def _files(options: argparse.Namespace) -> int:
+    read = settings.load(home_of(options.home))
+    log = Log()
+    fileserver.run(
+        bootstrap.folder_store(read),
+        public=frozenset({read.public_bucket}),
+        port=read.file_server_port,
+        ready=lambda port: log.line("files_started", port=port, pid=os.getpid()),
+    )
+    return 0
+
+
+def _emit(options: argparse.Namespace) -> int:
+    try:
+        data = options.picture.read_bytes()
+    except OSError as error:
+        raise BadMessage(f"the picture cannot be read: {type(error).__name__}") from error
+    with bootstrap.deployment(home_of(options.home), log=Log(stream=None)) as parts:
+        read = parts.settings
+        cover = Cover(
+            id=options.cover or f"test-{secrets.token_hex(4)}",
+            version=options.cover_version,
+            surface=options.surface,
+        )
+        gated = read.modes[cover.surface] is Mode.GATE
+        bucket = read.intake_bucket if gated else read.public_bucket
+        name = "upload" if gated else "full"
+        key = f"covers/{cover.surface.value}/{segment(cover.id)}/{cover.version}/{name}"
+        content_type = mimetypes.guess_type(options.picture.name)[0] or "application/octet-stream"
+        ref = bootstrap.folder_store(read).put(bucket, key, data, content_type=content_type)
+        event = CoverUploaded(
+            event_id=f"emit-{secrets.token_hex(8)}",
+            occurred_at=from_micros(parts.clock.now()),
+            cover=cover,
+            uploader_id=options.uploader,
+            owner_id=options.uploader,
+            playlist_id=options.playlist,
+            object=StoredObject(bucket=ref.bucket, key=ref.key, version_id=ref.version_id),
+        )
+        parts.queue(bootstrap.UPLOADS).send([dump(event)])
+        say(f"announced cover {cover.id} version {cover.version}")
+        if url := read.places().url(bucket, key):
+            say(f"public at {url} until a match blocks it")
+    return 0
+
+
+def _stats(options: argparse.Namespace) -> int:
+    with bootstrap.deployment(home_of(options.home), log=Log(stream=None)) as parts:
+        names = (*bootstrap.INCOMING, bootstrap.SWEEP_SHARDS, *bootstrap.TOPICS)
+        rows = [{"queue": name, **parts.queue(name).depth()} for name in names]
+    if options.json:
+        document(rows)
+    else:
+        table(rows, empty="no queues")
+    return 0
+
+
+def _redrive(options: argparse.Namespace) -> int:
+    with bootstrap.deployment(home_of(options.home), log=Log(stream=None)) as parts:
+        require(person(parts.settings), Verb.OPERATE)
+        count = redrive(parts.database, options.name, now=parts.clock.now())
+        say(f"{count} dead letters are back on {options.name}")
+    return 0

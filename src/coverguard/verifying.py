@@ -1,0 +1,135 @@
+"""Invariants as code: is every promise kept that this release can check?
+
+Each check asks the world again (URLs, the store, the sealed rows) and returns what breaks it, by reference.
+`owed` is not broken: something was stored that no part of this release acts on yet, and it says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Final
+
+from coverguard.acting import Enforcer
+from coverguard.errors import IntegrityFailure
+from coverguard.model import Micros
+from coverguard.ports import Clock, Keys, Queue
+from coverguard.store import alarms, audit, cases, covers, lists, outbox, quarantines, screenings
+from coverguard.store.engine import Database
+
+MICROSECOND: Final = timedelta(microseconds=1)
+SETTLED_WITHIN: Final = timedelta(minutes=5)
+SENT_WITHIN: Final = timedelta(minutes=5)
+MANY: Final = 1_000_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """The result of one check: nothing found means that the promise is kept."""
+
+    check: str
+    promise: str
+    found: Sequence[str]  # references or counts, never contents
+    owed: bool = False  # known to be unserved by this release, shown and not counted as broken
+
+    @property
+    def broken(self) -> bool:
+        return bool(self.found) and not self.owed
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verifier:
+    database: Database
+    enforcer: Enforcer
+    keys: Keys
+    clock: Clock
+    queues: Mapping[str, Queue]
+    grace: timedelta
+
+    def run(self) -> list[Finding]:
+        """Check everything; a check that cannot be made raises, and nothing is taken for kept."""
+        checks: Sequence[tuple[str, str, Callable[[], Sequence[str]], bool]] = (
+            ("held_covers_gone", "no held cover is public, asked anew", self._reachable, False),
+            ("every_announced_answered", "every announced cover has an answer", self._unanswered, False),
+            ("failures_withheld", "what could not be screened is withheld", self._unwithheld, False),
+            ("quarantines_settled", "no quarantine is unsettled", self._unsettled, False),
+            ("outbox_sent", "every owed event was sent", self._unsent, False),
+            ("no_dead_letters", "no message is dead-lettered", self._dead, False),
+            ("obligations_in_time", "nothing we owe people is overdue", self._overdue, False),
+            ("lists_open", "every sealed list row opens with our key", self._sealed, False),
+            ("audit_unchanged", "no audit row was changed", self._altered, False),
+            ("events_served", "terminations and reports are acted on (not yet)", self._unserved, True),
+            ("takedowns_served", "a confirmed child-abuse verdict takes the account down (not yet)",
+             self._takedowns, True),
+        )  # fmt: skip
+        return [
+            Finding(check=name, promise=promise, found=list(check()), owed=owed)
+            for name, promise, check, owed in checks
+        ]
+
+    def _reachable(self) -> Sequence[str]:
+        with self.database.reading() as tx:
+            rows = quarantines.held(tx)
+        return [row.ref for row in rows if not self.enforcer.verify_gone(row)]
+
+    def _unanswered(self) -> Sequence[str]:
+        with self.database.reading() as tx:
+            silent = screenings.unanswered(tx, announced_before=self._ago(self.grace), limit=MANY)
+        return [cover.ref for cover in silent]
+
+    def _unwithheld(self) -> Sequence[str]:
+        """A failure past its grace of which the pipeline was never told."""
+        late = self._ago(self.grace + SETTLED_WITHIN)
+        with self.database.reading() as tx:
+            rows = screenings.failing_since(tx, before=late, limit=MANY)
+            return [covers.by_id(tx, row.cover_version_id).ref for row in rows]
+
+    def _unsettled(self) -> Sequence[str]:
+        with self.database.reading() as tx:
+            owing = quarantines.owing(tx, before=self._ago(SETTLED_WITHIN), limit=MANY)
+            return [covers.by_id(tx, one).ref for one in owing]
+
+    def _unsent(self) -> Sequence[str]:
+        with self.database.reading() as tx:
+            rows = outbox.unsent(tx, limit=MANY)
+        late = self._ago(SENT_WITHIN)
+        return [row.idempotency_key for row in rows if row.created_at < late]
+
+    def _dead(self) -> Sequence[str]:
+        depths = {name: queue.depth()["dead"] for name, queue in self.queues.items()}
+        return [f"{name}: {count}" for name, count in depths.items() if count]
+
+    def _overdue(self) -> Sequence[str]:
+        with self.database.reading() as tx:
+            rows = cases.owed(tx, due_before=self.clock.now())
+        return [f"{row.kind} of {row.item_ref}" for row in rows if row.kind != "account_takedown"]
+
+    def _takedowns(self) -> Sequence[str]:
+        with self.database.reading() as tx:
+            rows = cases.owed(tx, due_before=self.clock.now())
+        return [row.item_ref for row in rows if row.kind == "account_takedown"]
+
+    def _sealed(self) -> Sequence[str]:
+        try:
+            with self.database.reading() as tx:
+                lists.load(tx, self.keys)
+        except IntegrityFailure as error:
+            return [str(error)]
+        return []
+
+    def _altered(self) -> Sequence[str]:
+        with self.database.reading() as tx:
+            return [f"audit row {row_id}" for row_id in audit.changed_rows(tx)]
+
+    def _unserved(self) -> Sequence[str]:
+        with self.database.reading() as tx:
+            return [f"{kind}: {count}" for kind, count in covers.unserved(tx).items()]
+
+    def ringing(self) -> Sequence[tuple[str, str, int]]:
+        """Open alarms: kind, subject, how often they rang."""
+        with self.database.reading() as tx:
+            return [(row.kind, row.subject, int(row.rung)) for row in alarms.ringing(tx)]
+
+    def _ago(self, span: timedelta) -> Micros:
+        return Micros(self.clock.now() - span // MICROSECOND)
