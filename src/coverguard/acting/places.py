@@ -1,8 +1,8 @@
 """Where a cover's public bytes may be: URL templates and rendition templates, from settings only.
 
-A rendition template is `bucket:path`, a full match with `{surface}`, `{id}`, `{version}` and `{*}` (one name,
-no slash). Each placeholder is a whole path segment and ids are percent-encoded, so ids 12 and 123 cannot meet
-and an id cannot climb. Templates that could match the same key for different covers are refused at start-up.
+A rendition template is `bucket:path`, a full match with `{surface}`, `{id}`, `{version}` (once each, since
+only the three name a cover) and `{*}` (one name, no slash). Each placeholder is a whole path segment and ids
+are percent-encoded, so ids 12 and 123 cannot meet and an id cannot climb. Templates that could match the same key for different covers are refused at start-up.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from coverguard.model import ObjectRef
 
 _PLACEHOLDER: Final = re.compile(r"\{[^/]*\}")
 _LITERAL: Final = re.compile(r"[A-Za-z0-9._-]+")
-_REQUIRED: Final = ("{id}", "{version}")
+_REQUIRED: Final = ("{surface}", "{id}", "{version}")
 _KNOWN: Final = frozenset({"{surface}", "{id}", "{version}", "{*}"})
 
 
@@ -39,7 +39,7 @@ class RenditionTemplate:
                 )
         if not bucket or any(made.segments.count(one) != 1 for one in _REQUIRED):
             raise ConfigurationError(
-                f"renditions: {template}: needs bucket: and {{id}} and {{version}} once each"
+                f"renditions: {template}: needs bucket: and {{surface}}, {{id}} and {{version}} once each"
             )
         return made
 
@@ -47,7 +47,7 @@ class RenditionTemplate:
         """The literal start of every key of that cover, up to the first wildcard."""
         segments = [filled.get(segment, segment) for segment in self.segments]
         if "{*}" in segments:
-            return "/".join(segments[: segments.index("{*}")]) + "/"
+            return "".join(f"{segment}/" for segment in segments[: segments.index("{*}")])
         return "/".join(segments)
 
     def matches(self, key: str, filled: Mapping[str, str]) -> bool:
@@ -76,6 +76,8 @@ class Places:
     ) -> None:
         """`urls` maps a public bucket to a URL template with `{bucket}` and `{key}`."""
         self._urls = dict(urls)
+        if any("{key}" not in template for template in self._urls.values()):
+            raise ConfigurationError("public_url: needs {key}, else one answer would stand for every object")
         self._templates = [RenditionTemplate.parse(template) for template in renditions]
         for template in self._templates:
             if buckets and template.bucket not in buckets:

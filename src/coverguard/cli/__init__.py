@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from coverguard import __version__
-from coverguard.cli import checking, lists, looking, reviewing, serving
+from coverguard.cli import checking, demo, lists, looking, reviewing, serving
 from coverguard.cli.output import say
 from coverguard.errors import (
     BadListFile,
@@ -69,7 +69,7 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument("--version", action="version", version=f"coverguard {__version__}")
     top.add_argument("--home", metavar="FOLDER", help="the deployment's folder")
     verbs = top.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for group in (serving, lists, looking, reviewing, checking):
+    for group in (serving, lists, looking, reviewing, checking, demo):
         group.add_commands(verbs)
     return top
 
@@ -86,7 +86,3 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0  # whoever read our output has read enough
     except KeyboardInterrupt:
         return 130
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from coverguard.model import Algorithm, Candidate, Category, Fingerprint, ListAction, Match, Opinion, turned
+from coverguard.model import Algorithm, Candidate, Category, Fingerprint, ListAction, Match, Opinion
 from coverguard.policy.rules import HOLD_RADIUS, ListRule
 
 SUPPRESSED_PDQ_RADIUS = 4
@@ -38,9 +38,7 @@ class Suppressions:
         shown = next((v for v in fingerprint.views if v.name == view), None)
         if not cleared or shown is None:
             return False
-        return any(
-            _bits(a, b) <= SUPPRESSED_PDQ_RADIUS for a in turned(shown.signals["pdq"]) for b in cleared
-        )
+        return any(_bits(a, b) <= SUPPRESSED_PDQ_RADIUS for a in shown.orientations() for b in cleared)
 
 
 def judge(

@@ -70,6 +70,7 @@ def spent_budget(hold: Hold, *, rules: Mapping[int, ListRule], use: BudgetUse, e
 
     The block itself never depends on this: a spent budget stops account effects, notices and learning, groups
     covers for one review and pages a person. A hold that rests on an exact digest is never counted or capped.
+    A list without a rule (switched off since the match) has nothing to spend.
     """
     firm = [match for match in hold.matches if match.action is ListAction.HOLD]
     if any(match.exact for match in firm):
@@ -77,5 +78,6 @@ def spent_budget(hold: Hold, *, rules: Mapping[int, ListRule], use: BudgetUse, e
     if use.everywhere >= everywhere:
         return "global"
     lists = {match.list_id for match in firm}
-    spent = [one for one in sorted(lists) if use.by_list.get(one, 0) >= rules[one].hold_budget]
+    budgets = {one: rules[one].hold_budget if one in rules else 0 for one in lists}
+    spent = [one for one in sorted(lists) if use.by_list.get(one, 0) >= budgets[one]]
     return f"list:{spent[0]}" if len(spent) == len(lists) else None

@@ -1,4 +1,4 @@
-"""Faults on purpose: every outside operation counted, and one of them made to fail, before or after it was done.
+"""Faults on purpose: every outside operation is counted, and one fails before it was done, or after.
 
 One `FaultPlan` is shared by the wrappers of one process, so that its calls have one numbering: object store,
 queue, database (reads and commits), URL probe, CDN. `Death` stands for a killed process: nothing that is
@@ -51,7 +51,7 @@ class FaultPlan:
         self.failed: list[str] = []  # those of them that were made to fail
 
     def begin(self, name: str) -> bool:
-        """Count one operation that is about to be done, or fail before it; return whether to fail after it."""
+        """Count an operation that is about to be done, or fail before it; return whether to fail after it."""
         with self._lock:
             self.calls.append(name)
             fails = len(self.calls) in self._failing

@@ -1,10 +1,12 @@
 """A small platform: uploads covers, does as the pipeline's events say, and shows what strangers see.
 
 It publishes exactly the bytes of cleared and released covers, from the intake into the public bucket at the
-place that the settings' first rendition template names, and takes back what is withheld or removed. It honours
-`verdict_seq`: an event that is not newer than one seen is ignored, however often and late it comes. A cover of
-a watch surface is public from its upload; coverguard, not the platform, makes that one unreachable. What it
+place that the settings' first rendition template names, and takes back what is withheld or removed. An event
+whose `verdict_seq` is not newer than one seen is ignored, however often and late it comes. A cover of a watch
+surface is public from its upload; coverguard, not the platform, makes that one unreachable. What the platform
 remembers of events lives in the object, which therefore has to outlive the workers it plays with.
+
+`StillClock` and `InProcessProbe` stand in for the host's clock and for requests to the file server.
 """
 
 from __future__ import annotations
@@ -30,7 +32,7 @@ from coverguard.messages import (
     from_micros,
     parse_outgoing,
 )
-from coverguard.model import Done, Mode, ObjectRef, Surface
+from coverguard.model import Done, Micros, Mode, ObjectRef, Surface
 from coverguard.ports import Clock, Queue, Reach
 from coverguard.settings import Settings
 
@@ -194,6 +196,19 @@ class Platform:
         root = self._settings.home / "elsewhere"
         buckets, vault = self._settings.readable_buckets, self._settings.vault_bucket
         return FolderStore(root=root, buckets=buckets, vault=vault, durable=False)
+
+
+class StillClock:
+    """`ports.Clock` that stands still until somebody sleeps."""
+
+    def __init__(self, now: Micros) -> None:
+        self._now = now
+
+    def now(self) -> Micros:
+        return self._now
+
+    def sleep(self, period: timedelta) -> None:
+        self._now = Micros(self._now + max(period, timedelta()) // timedelta(microseconds=1))
 
 
 class InProcessProbe:

@@ -1,0 +1,7 @@
+"""`python -m coverguard.cli`."""
+
+import sys
+
+from coverguard.cli import main
+
+sys.exit(main())

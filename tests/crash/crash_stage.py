@@ -1,0 +1,313 @@
+"""One deployment on a folder of its own, in this process, that can be killed at any outside call and restarted."""
+
+from __future__ import annotations
+
+import copy
+import shutil
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from functools import cache
+from pathlib import Path
+
+from coverguard import imaging, settings
+from coverguard.acting import Enforcer
+from coverguard.bootstrap import INCOMING, UPLOADS, Deployment, prepare
+from coverguard.errors import TransientError
+from coverguard.hashlist import ListRow
+from coverguard.local.cdn import NoCdn
+from coverguard.local.folder import FolderStore
+from coverguard.local.keys import LocalKeys
+from coverguard.model import (
+    Actor,
+    Algorithm,
+    Basis,
+    Category,
+    Channel,
+    Done,
+    Fingerprint,
+    ListAction,
+    Micros,
+    VerdictOutcome,
+)
+from coverguard.policy import ListRule
+from coverguard.review import Opinion
+from coverguard.screening import Screener
+from coverguard.store import lists
+from coverguard.store.engine import Database
+from coverguard.store.queue import TableQueue
+from coverguard.telemetry import Log
+from coverguard.testing.faults import (
+    Death,
+    FaultPlan,
+    FaultyCdn,
+    FaultyDatabase,
+    FaultyProbe,
+    FaultyQueue,
+    FaultyStore,
+)
+from coverguard.testing.pictures import Kind, draw, encode
+from coverguard.testing.platform import InProcessProbe, Platform, StillClock, Upload
+from coverguard.worker import Heartbeat, Worker
+
+START = Micros(1_700_000_000_000_000)
+SIDE = 200
+LEASE_AND_MORE = timedelta(seconds=61)
+ACTS_ARE_TAKEN_UP = timedelta(seconds=6)
+TWO_HOURS = timedelta(hours=2)
+
+
+@cache
+def picture(seed: int) -> bytes:
+    return encode(draw(Kind.SCENE, seed, side=SIDE))
+
+
+@cache
+def fingerprint(data: bytes) -> Fingerprint:
+    """The real one, once for the same bytes: nothing here is about imaging."""
+    return imaging.fingerprint(data)
+
+
+def person(name: str) -> Actor:
+    return Actor(name=name, roles=frozenset({"moderator", "senior_moderator"}), channel=Channel.CLI)
+
+
+class FaultyDeployment(Deployment):
+    """What bootstrap wires, with everything outside wrapped in one fault plan."""
+
+    __slots__ = ("plan",)
+
+    def queue(self, name: str):
+        return FaultyQueue(TableQueue(self.database, name, clock=self.clock), self.plan)
+
+    def enforcer(self) -> Enforcer:
+        return replace(Deployment.enforcer(self), cdn=FaultyCdn(NoCdn(), self.plan))
+
+    def screener(self) -> Screener:
+        return replace(Deployment.screener(self), fingerprint=fingerprint)
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A stage at rest: its folder, its clock and what the platform remembers."""
+
+    home: Path
+    now: Micros
+    memory: dict
+
+
+class Stage:
+    def __init__(self, home: Path, *, plan: FaultPlan | None = None, now: Micros = START) -> None:
+        self.home = home
+        self.plan = plan or FaultPlan()
+        self.settings = settings.load(home)
+        self.clock = StillClock(now)
+        self.store = FolderStore(
+            root=home / "objects",
+            buckets=self.settings.readable_buckets,
+            vault=self.settings.vault_bucket,
+            durable=False,
+        )
+        self.probe = InProcessProbe(settings=self.settings, store=self.store)
+        self.keys = LocalKeys.open_or_create(home / "keys")
+        self.platform = Platform(settings=self.settings, store=self.store, clock=self.clock)
+        self.observer = Database(self.settings.database_url, durable=False)
+        self.told: list[str] = []  # bodies that came out of the safety topic
+        self.deaths = 0
+        self.log = Log(stream=None)
+        self._start()
+
+    # ── life ───────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _start(self) -> None:
+        self.database = FaultyDatabase(self.settings.database_url, plan=self.plan, durable=False)
+        self.deployment = FaultyDeployment(
+            settings=self.settings,
+            database=self.database,
+            store=FaultyStore(self.store, self.plan),
+            keys=self.keys,
+            probe=FaultyProbe(self.probe, self.plan),
+            clock=self.clock,
+            log=self.log,
+        )
+        object.__setattr__(self.deployment, "plan", self.plan)
+        self.worker: Worker = self.deployment.worker()
+        self.keeper = self.deployment.keeper()
+        self.heartbeat = Heartbeat(lease=self.settings.lease, log=self.deployment.log)  # never started
+
+    def restart(self) -> None:
+        """What a supervisor does after a process has died."""
+        self.database.close()
+        self.deaths += 1
+        self._start()
+
+    def close(self) -> None:
+        self.database.close()
+        self.observer.close()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+    def save(self, to: Path) -> Checkpoint:
+        self.database.close()
+        self.observer.close()
+        shutil.copytree(self.home, to)
+        memory = {name: getattr(self.platform, name) for name in ("_seen", "_put", "shown")}
+        return Checkpoint(to, self.clock.now(), copy.deepcopy(memory | {"told": self.told}))
+
+    @classmethod
+    def at(cls, checkpoint: Checkpoint, home: Path, *, plan: FaultPlan | None = None) -> Stage:
+        shutil.copytree(checkpoint.home, home)
+        stage = cls(home, plan=plan, now=checkpoint.now)
+        memory = copy.deepcopy(checkpoint.memory)
+        stage.told = memory.pop("told")
+        vars(stage.platform).update(memory)
+        return stage
+
+    # ── messages ───────────────────────────────────────────────────────────────────────────────────────────
+
+    def queue(self, name: str) -> TableQueue:
+        """A queue as others see it: its calls are not counted."""
+        return TableQueue(self.observer, name, clock=self.clock)
+
+    def announce(self, *uploads: Upload) -> None:
+        self.queue(UPLOADS).send([upload.body for upload in uploads])
+
+    def depth(self, state: str) -> int:
+        return sum(self.queue(name).depth()[state] for name in INCOMING)
+
+    def serve(self) -> bool:
+        """Serve what is visible, as `Worker.run` does but without waiting; return whether there was any."""
+        served = False
+        while self.depth("visible"):
+            served = True
+            self.survive(lambda: self.worker.serve_once(self.heartbeat, never()))
+        return served
+
+    def survive(self, act: Callable[[], object]) -> bool:
+        """Do something; a transient error is left to the next time, a death is followed by a restart."""
+        try:
+            act()
+        except TransientError:
+            return False
+        except Death:
+            self.restart()
+            return False
+        return True
+
+    def tick(self) -> bool:
+        """Run every step of the keeper once, and the platform; return whether there was anything to do."""
+        did: list[int] = []
+        for name in [step.__name__ for step in self.keeper.steps()]:
+            self.survive(lambda name=name: did.append(getattr(self.keeper, name)()) or did[-1])
+        self.survive(self.keeper.find_late_renditions)
+        self.platform.consume(self.queue("pipeline"))
+        safety = self.queue("safety")
+        for delivery in safety.receive(limit=50, wait=timedelta(), lease=TWO_HOURS):
+            self.told.append(delivery.body)
+            safety.settle(delivery, Done())
+        return any(did)
+
+    def settle_down(self, *, waiting: bool = False) -> None:
+        """Go on, and let time pass, until nothing is left to do; `waiting`: but for a message's retries."""
+        idle = 0
+        while idle < 2:
+            busy = self.serve()
+            if self.depth("leased"):
+                self.clock.sleep(LEASE_AND_MORE)
+                busy = True
+            elif self.depth("delayed") and not waiting:
+                busy = True
+            busy |= self.tick()
+            self.clock.sleep(ACTS_ARE_TAKEN_UP)
+            idle = 0 if busy else idle + 1
+
+    # ── people ─────────────────────────────────────────────────────────────────────────────────────────────
+
+    def decide(self, upload: Upload, outcome: VerdictOutcome, *, by: str) -> None:
+        """A person claims and decides, and tries again until the verdict is in the ledger."""
+        opinion = Opinion(category=Category.CHILD_ABUSE, reason="as the record says", basis=Basis.MATCH_RECORD)
+        for _ in range(5):
+            if self.verdicts(upload, by=by):
+                return
+            review = self.deployment.review()
+            item = self.item(upload)
+            self.survive(lambda: review.claim(item, actor=person(by)))
+            if self.state(upload) == "claimed":
+                review = self.deployment.review()
+                verb = review.confirm if outcome is VerdictOutcome.CONFIRM else review.clear
+                self.survive(lambda: verb(item, actor=person(by), opinion=opinion))
+        raise AssertionError("a person could not decide")
+
+    def one(self, query: str, *values: object) -> object:
+        with closing(sqlite3.connect(self.home / "ledger.db")) as connection:
+            row = connection.execute(query, values).fetchone()
+        return row[0] if row else None
+
+    def item(self, upload: Upload) -> str:
+        return str(self.one(f"SELECT case_item.ref {OF_COVER}", *upload.key))
+
+    def state(self, upload: Upload) -> str:
+        return str(self.one(f"SELECT case_item.state {OF_COVER}", *upload.key))
+
+    def verdicts(self, upload: Upload, *, by: str) -> int:
+        query = f"SELECT count(*) {OF_COVER} AND verdict.actor = ?".replace(
+            "WHERE", "JOIN verdict ON verdict.item_id = case_item.id WHERE"
+        )
+        return int(str(self.one(query, *upload.key, by)))
+
+
+OF_COVER = (
+    "FROM case_item JOIN cover_version ON cover_version.id = case_item.cover_version_id "
+    "WHERE surface = ? AND cover_id = ? AND version = ?"
+)
+
+
+class never:  # noqa: N801 - reads as a word where it is used
+    """A stop that never comes."""
+
+    def is_set(self) -> bool:
+        return False
+
+
+def prepared(home: Path, *, toml: str = "") -> Path:
+    """A migrated deployment without lists."""
+    home.mkdir(mode=0o700, parents=True)
+    (home / settings.FILE).write_text(toml)
+    prepare(home)
+    LocalKeys.open_or_create(home / "keys")
+    return home
+
+
+def add_list(
+    stage: Stage,
+    name: str,
+    *,
+    category: Category,
+    action: ListAction,
+    digests: list[tuple[Algorithm, bytes]],
+) -> None:
+    rule = ListRule(list_id=0, version=0, category=category, action=action)
+    rows = [
+        ListRow(source_entry_id=f"{name}-{number}", algorithm=algorithm, digest=digest)
+        for number, (algorithm, digest) in enumerate(digests)
+    ]
+    with stage.observer.transaction() as tx:
+        now = stage.clock.now()
+        list_id, _ = lists.create(
+            tx, name=name, source="invented", rule=rule, actor="ann", note="generated", now=now
+        )
+        lists.write_entries(tx, stage.keys, list_id=list_id, rows=rows, now=now)
+
+
+def sha256_of(data: bytes) -> tuple[Algorithm, bytes]:
+    return Algorithm.SHA256, fingerprint(data).digests["sha256"]
+
+
+def pdq_of(data: bytes) -> tuple[Algorithm, bytes]:
+    return Algorithm.PDQ, fingerprint(data).views[0].signals["pdq"]
