@@ -118,6 +118,7 @@ class Deployment:
             topics={name: self.queue(name) for name in TOPICS},
             clock=self.clock,
             grace=self.settings.grace,
+            forget_after=self.settings.forget_after,
             log=self.log,
         )
 

@@ -40,6 +40,7 @@ class Keeper:
     topics: Mapping[str, Queue]  # where outbox events go: pipeline, safety
     clock: Clock
     grace: timedelta
+    forget_after: timedelta
     log: Log
 
     def run(self, stop: threading.Event) -> None:
@@ -66,6 +67,8 @@ class Keeper:
             self.revive_lost_retries,
             self.lapse_claims,
             self.ring_overdue,
+            self.forget_deleted,
+            self.expire_statements,
         )
 
     def _safely(self, step: Callable[[], int]) -> None:
@@ -196,6 +199,24 @@ class Keeper:
             with self.database.transaction() as tx:
                 alarms.ring(tx, kind=kind, subject=subject, now=self.clock.now())
         return len(new)
+
+    def forget_deleted(self) -> int:
+        """Fingerprints of deleted covers go after a while, where nothing of them is evidence."""
+        with self.database.reading() as tx:
+            due = screenings.forgettable(tx, deleted_before=self._ago(self.forget_after), limit=SOME)
+        if due:
+            with self.database.transaction() as tx:
+                screenings.forget(tx, due)
+        return len(due)
+
+    def expire_statements(self) -> int:
+        """What people wrote goes at its time, unless it is part of a case."""
+        with self.database.reading() as tx:
+            due = covers.expired_statements(tx, now=self.clock.now(), limit=SOME)
+        if due:
+            with self.database.transaction() as tx:
+                covers.erase_statements(tx, due)
+        return len(due)
 
     def _ago(self, span: timedelta) -> Micros:
         return Micros(self.clock.now() - span // MICROSECOND)

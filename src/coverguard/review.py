@@ -107,13 +107,13 @@ class Review:
                 tx, cover, level="hold", claimant=Claimant(item_id=item.id),
                 relist_until=now + self.rules.relist // MICROSECOND, now=now,
             )  # fmt: skip
+            quarantines.retain(tx, cover.id, until=Micros(now + self.rules.preservation // MICROSECOND))
             outbox.tell_pipeline(tx, cover=cover, event="cover.removed", now=now)
             self._owe_after_confirmation(tx, item, opinion.category, now=now)
             if item.consequences:
                 self._learn(tx, item, opinion.category, now=now)
             self._decided(tx, item, verdict, now=now, proposal=proposal)
         self.enforcer.settle(cover.id)
-        self._retain(cover.id, until=Micros(now + self.rules.preservation // MICROSECOND))
         return verdict
 
     def clear(self, item_ref: str, *, actor: Actor, opinion: Opinion) -> Row[Any]:
@@ -277,10 +277,6 @@ class Review:
             due = Micros(now + self.rules.report_target // MICROSECOND)
             cases.owe(tx, kind="authority_report", item_id=item.id, due_at=due, now=now)
             cases.owe(tx, kind="account_takedown", item_id=item.id, due_at=now, now=now)
-
-    def _retain(self, cover_version_id: int, *, until: Micros) -> None:
-        with self.database.transaction() as tx:
-            quarantines.retain(tx, cover_version_id, until=until)
 
     def _learn(self, tx: Connection, item: Row[Any], category: Category, *, now: Micros) -> None:
         """Remember what was removed: exact digests hold, near signals refer until a second person agreed."""

@@ -51,6 +51,7 @@ class Settings:
     cleared_retention: timedelta = timedelta(days=90)
     suppression_review: timedelta = timedelta(days=180)
     statement_retention: timedelta = timedelta(days=180)
+    forget_after: timedelta = timedelta(days=30)  # fingerprints of covers that the platform deleted
     hold_budget: int = 5000  # near-match holds an hour, all lists together
     max_bytes: int = 20 * 1024 * 1024
     verdict_on_cli: bool = False

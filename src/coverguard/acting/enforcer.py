@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from coverguard.acting.places import Places
-from coverguard.errors import ObjectMissing
+from coverguard.errors import CoverguardError, ObjectMissing
 from coverguard.lifecycle import QuarantineEvent, QuarantineState
 from coverguard.model import Micros, ObjectRef
 from coverguard.ports import Cdn, Clock, ObjectInfo, ObjectStore, Presence, Reach, UrlProbe
@@ -42,12 +42,21 @@ class Enforcer:
         self._find_renditions(cover_version_id)
         with self.database.reading() as tx:
             rows = quarantines.of_cover(tx, cover_version_id)
-        for row in rows:
+        errors = [error for row in rows if (error := self._try(row)) is not None]
+        if errors:
+            raise errors[0]
+        return self._settled(cover_version_id)
+
+    def _try(self, row: Row[Any]) -> CoverguardError | None:
+        """Act for one row; an object that cannot be acted on must not keep the others public."""
+        try:
             if not row.wanted:
                 self._release(row)
             elif row.state == QuarantineState.REQUESTED.value:
                 self._hold(row)
-        return self._settled(cover_version_id)
+        except CoverguardError as error:
+            return error
+        return None
 
     def verify_gone(self, row: Row[Any]) -> bool:
         """Ask again for a held object, and remember the answer."""
@@ -91,7 +100,10 @@ class Enforcer:
 
     def _gone(self, row: Row[Any], ref: ObjectRef) -> bool:
         """The origin serves other bytes or none, and each canonical URL says so, too."""
-        presence = self.store.presence(ref)
+        try:
+            presence = self.store.presence(ref)
+        except ObjectMissing:
+            presence = Presence.ABSENT
         if presence is Presence.CURRENT:
             return False
         url = self.places.url(ref.bucket, ref.key)
@@ -167,6 +179,8 @@ class Enforcer:
                         relist_until=None,
                         now=self.clock.now(),
                     )
+            if main.retain_until is not None:
+                quarantines.retain(tx, cover_version_id, until=main.retain_until)
 
     def _renditions(self, cover: Row[Any]) -> Iterator[ObjectInfo]:
         named = {"surface": cover.surface, "cover_id": cover.cover_id, "version": cover.version}

@@ -2,7 +2,8 @@
 
 A rendition template is `bucket:path`, a full match with `{surface}`, `{id}`, `{version}` (once each, since
 only the three name a cover) and `{*}` (one name, no slash). Each placeholder is a whole path segment and ids
-are percent-encoded, so ids 12 and 123 cannot meet and an id cannot climb. Templates that could match the same key for different covers are refused at start-up.
+are percent-encoded, so ids 12 and 123 cannot meet and an id cannot climb. Templates that could match the same
+key for different covers are refused at start-up.
 """
 
 from __future__ import annotations
@@ -17,7 +18,6 @@ from urllib.parse import quote
 from coverguard.errors import ConfigurationError
 from coverguard.model import ObjectRef
 
-_PLACEHOLDER: Final = re.compile(r"\{[^/]*\}")
 _LITERAL: Final = re.compile(r"[A-Za-z0-9._-]+")
 _REQUIRED: Final = ("{surface}", "{id}", "{version}")
 _KNOWN: Final = frozenset({"{surface}", "{id}", "{version}", "{*}"})

@@ -70,9 +70,15 @@ def add_item(
     key = {"case_id": case_id, "cover_version_id": cover_version_id}
     item_id, new = insert_once(tx, case_item, key, values)
     row = item_by_id(tx, item_id)
-    if not new and row.state == ItemState.CLEARED.value:
-        move_item(tx, row, ItemEvent.REOPEN)
-        audit.write(tx, now=now, verb="reopen item", subject=row.ref)
+    if not new:
+        stricter = {
+            "two_people": row.two_people or two_people,
+            "consequences": row.consequences or consequences,
+        }
+        tx.execute(update(case_item).where(case_item.c.id == item_id).values(stricter))
+        if row.state == ItemState.CLEARED.value:
+            move_item(tx, row, ItemEvent.REOPEN)
+            audit.write(tx, now=now, verb="reopen item", subject=row.ref)
         row = item_by_id(tx, item_id)
     return row, new
 

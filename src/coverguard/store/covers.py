@@ -5,13 +5,21 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Row, func, select, update
+from sqlalchemy import Connection, Row, delete, func, or_, select, update
 
 from coverguard.errors import BadMessage
 from coverguard.messages import Cover, CoverUploaded, StoredObject, dump, from_micros
 from coverguard.model import Micros, Mode
 from coverguard.store.rows import insert_once, new_ref
-from coverguard.store.schema import account, collaboration, cover_version, platform_event, statement
+from coverguard.store.schema import (
+    account,
+    case_file,
+    case_item,
+    collaboration,
+    cover_version,
+    platform_event,
+    statement,
+)
 
 
 def know_account(tx: Connection, platform_id: str, *, now: Micros) -> int:
@@ -154,6 +162,31 @@ def note_statement(
         "expires_at": expires_at,
     }
     insert_once(tx, statement, {"event_id": event_id}, values)
+
+
+def expired_statements(tx: Connection, *, now: Micros, limit: int) -> Sequence[int]:
+    """Ids of statements past their time that are about no playlist and no account of a case."""
+    in_cases = select(case_item.c.cover_version_id).scalar_subquery()
+    playlists = select(cover_version.c.playlist_id).where(
+        cover_version.c.id.in_(in_cases), cover_version.c.playlist_id.is_not(None)
+    )
+    accounts = select(case_file.c.account_id).scalar_subquery()
+    due = (
+        select(statement.c.id)
+        .where(
+            statement.c.expires_at < now,
+            or_(
+                statement.c.playlist_id.is_(None), statement.c.playlist_id.not_in(playlists.scalar_subquery())
+            ),
+            or_(statement.c.account_id.is_(None), statement.c.account_id.not_in(accounts)),
+        )
+        .limit(limit)
+    )
+    return [int(one) for one in tx.execute(due).scalars()]
+
+
+def erase_statements(tx: Connection, ids: Sequence[int]) -> None:
+    tx.execute(delete(statement).where(statement.c.id.in_(ids)))
 
 
 def unserved(tx: Connection) -> Mapping[str, int]:

@@ -165,10 +165,10 @@ def end(
 
 
 def retain(tx: Connection, cover_version_id: int, *, until: Micros) -> None:
-    """Vault copies of this cover version are kept at least until then."""
-    mine = (quarantine.c.cover_version_id == cover_version_id, quarantine.c.vaulted_at.is_not(None))
+    """What is or will be in the vault of this cover version is kept at least until then."""
+    mine = quarantine.c.cover_version_id == cover_version_id
     longer = or_(quarantine.c.retain_until.is_(None), quarantine.c.retain_until < until)
-    tx.execute(update(quarantine).where(*mine, longer).values(retain_until=until))
+    tx.execute(update(quarantine).where(mine, longer).values(retain_until=until))
 
 
 def abandon(tx: Connection, row: Row[Any], *, now: Micros) -> None:

@@ -28,7 +28,15 @@ from coverguard.model import (
 )
 from coverguard.policy import BudgetUse
 from coverguard.store.rows import insert_once
-from coverguard.store.schema import cover_version, fingerprint, fingerprint_view, match, screening
+from coverguard.store.schema import (
+    case_item,
+    cover_version,
+    fingerprint,
+    fingerprint_view,
+    match,
+    quarantine,
+    screening,
+)
 
 BUDGET_WINDOW = 3600 * 1_000_000
 
@@ -237,6 +245,31 @@ def budget_use(tx: Connection, *, now: Micros) -> BudgetUse:
     )
     counted = {int(list_id): int(count) for list_id, count in tx.execute(by_list)}
     return BudgetUse(everywhere=int(everywhere), by_list=counted)
+
+
+def forgettable(tx: Connection, *, deleted_before: Micros, limit: int) -> Sequence[int]:
+    """Ids of fingerprints of deleted covers that no case, hold or match needs."""
+    evidence = (
+        select(case_item.c.cover_version_id),
+        select(quarantine.c.cover_version_id),
+        select(screening.c.cover_version_id).join(match, match.c.screening_id == screening.c.id),
+    )
+    due = (
+        select(fingerprint.c.id)
+        .join(cover_version, cover_version.c.id == fingerprint.c.cover_version_id)
+        .where(
+            cover_version.c.deleted_at < deleted_before,
+            *(cover_version.c.id.not_in(kept.scalar_subquery()) for kept in evidence),
+        )
+        .limit(limit)
+    )
+    return [int(one) for one in tx.execute(due).scalars()]
+
+
+def forget(tx: Connection, fingerprint_ids: Sequence[int]) -> None:
+    """Delete fingerprints and their views."""
+    tx.execute(delete(fingerprint_view).where(fingerprint_view.c.fingerprint_id.in_(fingerprint_ids)))
+    tx.execute(delete(fingerprint).where(fingerprint.c.id.in_(fingerprint_ids)))
 
 
 # ── what the keeper looks for ──────────────────────────────────────────────────────────────────────────────

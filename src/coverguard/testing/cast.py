@@ -30,6 +30,7 @@ PROMISED: Final = (  # what the first version promises to find
 )
 BESIDES: Final = (Alteration.MIRRORED, Alteration.GIF, Alteration.CMYK_JPEG)
 BROKEN: Final = ("truncated_jpeg", "html", "empty")
+REFERRED: Final = 2
 UPLOADERS: Final = 12
 SURFACES: Final = tuple(Surface)
 
@@ -54,6 +55,7 @@ class Cast:
     seed: int
     parts: tuple[Part, ...]
     listed: dict[str, str] = field(repr=False)  # name → hexadecimal PDQ, as a source would deliver it
+    referred: frozenset[str] = field(repr=False)  # those on a list that may only refer
     collaborators: tuple[tuple[str, str], ...]  # (playlist, account)
     titles: tuple[tuple[str, str, str], ...] = field(repr=False)  # (playlist, editor, title)
 
@@ -70,6 +72,7 @@ def cast(seed: int) -> Cast:
         seed=seed,
         parts=parts,
         listed=listed,
+        referred=frozenset(sorted(listed)[-REFERRED:]),
         collaborators=tuple(
             (playlist, f"account-{seed}-{n % UPLOADERS}") for n, playlist in enumerate(playlists)
         ),
