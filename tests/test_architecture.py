@@ -17,7 +17,7 @@ LAYERS = (
     "store aws local remote telemetry",
     "acting",
     "screening review reporting takedown sweeping importing intake",
-    "worker keeper web",
+    "worker keeper verifying web",
     "settings",
     "bootstrap",
     "testing",

@@ -25,6 +25,7 @@ from coverguard.remote.probe import HttpProbe
 from coverguard.review import Review, ReviewRules
 from coverguard.screening import AnswerRecorder, KnowledgeCache, RecordingRules, Screener
 from coverguard.settings import Settings
+from coverguard.store import lists
 from coverguard.store.engine import Database
 from coverguard.store.migrate import migrate, require_migrated
 from coverguard.store.queue import TableQueue
@@ -115,6 +116,7 @@ class Deployment:
             enforcer=self.enforcer(),
             recorder=self.recorder(),
             uploads=self.queue(UPLOADS),
+            incoming={name: self.queue(name) for name in INCOMING},
             topics={name: self.queue(name) for name in TOPICS},
             clock=self.clock,
             grace=self.settings.grace,
@@ -125,6 +127,7 @@ class Deployment:
     def review(self) -> Review:
         rules = ReviewRules(
             claim_lease=self.settings.claim_lease,
+            review_target=self.settings.review_target,
             preservation=self.settings.preservation,
             cleared_retention=self.settings.cleared_retention,
             report_target=self.settings.report_target,
@@ -166,6 +169,7 @@ def deployment(home: Path, *, log: Log, migrated: bool = True) -> Iterator[Deplo
     try:
         if migrated:
             require_migrated(database)
+            _require_keys(home, database)
         yield Deployment(
             settings=read,
             database=database,
@@ -178,6 +182,17 @@ def deployment(home: Path, *, log: Log, migrated: bool = True) -> Iterator[Deplo
     finally:
         probe.close()
         database.close()
+
+
+def _require_keys(home: Path, database: Database) -> None:
+    """New keys are for a new deployment: beside sealed rows they would hide that the old ones are lost."""
+    if (home / "keys").exists():
+        return
+    with database.reading() as tx:
+        if lists.anything_sealed(tx):
+            raise ConfigurationError(
+                f"{home / 'keys'} is missing and sealed rows need it; restore it from a backup"
+            )
 
 
 def folder_store(read: Settings) -> FolderStore:

@@ -76,7 +76,8 @@ class Importer:
                 "then repeat with --confirm-shrink"
             )
         if not dry_run:
-            self._write(list_id, found.upserts, found.withdrawals, progress=progress)
+            changed = [row for row in found.upserts if row.source_entry_id in stored]
+            self._write(list_id, found.upserts, found.withdrawals, changed=changed, progress=progress)
             self._note(name, len(found.upserts), len(found.withdrawals), actor=actor)
         return ImportReport(
             entries_before=len(stored),
@@ -92,6 +93,7 @@ class Importer:
         upserts: Sequence[ListRow],
         withdrawals: Sequence[str],
         *,
+        changed: Sequence[ListRow],
         progress: Callable[[int], object],
     ) -> None:
         for start in range(0, len(upserts), BATCH):
@@ -99,6 +101,11 @@ class Importer:
             with self.database.transaction() as tx:
                 lists.write_entries(tx, self.keys, list_id=list_id, rows=batch, now=self.clock.now())
             progress(len(batch))
+        for start in range(0, len(changed), BATCH):
+            with self.database.transaction() as tx:
+                lists.withdraw_renamed(
+                    tx, list_id=list_id, rows=changed[start : start + BATCH], now=self.clock.now()
+                )
         for start in range(0, len(withdrawals), BATCH):
             with self.database.transaction() as tx:
                 gone = withdrawals[start : start + BATCH]

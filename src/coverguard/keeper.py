@@ -18,6 +18,7 @@ from coverguard.errors import CoverguardError, TransientError
 from coverguard.model import Micros, NotScreened, NotScreenedReason, Origin
 from coverguard.ports import Clock, Queue
 from coverguard.screening import AnswerRecorder
+from coverguard.screening.recording import BUDGET_ALARM, budget_subject
 from coverguard.store import Row, alarms, cases, covers, outbox, quarantines, screenings
 from coverguard.store.engine import Database
 from coverguard.store.screenings import Answer
@@ -28,7 +29,10 @@ TICK: Final = 0.5  # seconds
 SETTLE_AFTER: Final = timedelta(seconds=5)  # a live worker is usually still on it before
 LOST_AFTER: Final = timedelta(minutes=10)
 RELIST_EVERY: Final = timedelta(seconds=30)
+ASK_AGAIN: Final = timedelta(seconds=5)
+ASK_HOURLY: Final = timedelta(hours=1)
 SOME: Final = 200
+FEW: Final = 10  # a URL that times out takes seconds, and the other steps wait
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +41,7 @@ class Keeper:
     enforcer: Enforcer
     recorder: AnswerRecorder
     uploads: Queue
+    incoming: Mapping[str, Queue]  # every queue whose dead letters somebody has to see
     topics: Mapping[str, Queue]  # where outbox events go: pipeline, safety
     clock: Clock
     grace: timedelta
@@ -67,6 +72,8 @@ class Keeper:
             self.revive_lost_retries,
             self.lapse_claims,
             self.ring_overdue,
+            self.ring_dead_letters,
+            self.ring_spent_budgets,
             self.forget_deleted,
             self.expire_statements,
         )
@@ -107,16 +114,24 @@ class Keeper:
             self.enforcer.settle(cover_version_id)
         except CoverguardError as error:
             self.log.line("unsettled", error=type(error).__name__)
-            with self.database.transaction() as tx:
-                ref = covers.by_id(tx, cover_version_id).ref
-                alarms.ring(tx, kind="unsettled", subject=ref, now=self.clock.now())
+            self._alarm(cover_version_id, on=True)
+        else:
+            self._alarm(cover_version_id, on=False)
+
+    def _alarm(self, cover_version_id: int, *, on: bool) -> None:
+        with self.database.transaction() as tx:
+            ref = covers.by_id(tx, cover_version_id).ref
+            change = alarms.ring if on else alarms.quiet
+            change(tx, kind="unsettled", subject=ref, now=self.clock.now())
 
     def verify_gone(self) -> int:
-        """Ask again for held objects that no stranger's request has seen gone."""
+        """Ask again for held objects: soon where nobody has seen them gone, hourly where somebody has."""
+        soon, hourly = self._ago(ASK_AGAIN), self._ago(ASK_HOURLY)
         with self.database.reading() as tx:
-            rows = quarantines.unverified(tx, limit=SOME)
+            rows = quarantines.to_ask(tx, not_gone_since=soon, gone_since=hourly, limit=FEW)
         for row in rows:
-            if self.enforcer.verify_gone(row):
+            gone = self.enforcer.verify_gone(row)
+            if not gone or row.gone_at is None:
                 self._settle(row.cover_version_id)
         return len(rows)
 
@@ -190,15 +205,35 @@ class Keeper:
             return cases.lapse(tx, now=self.clock.now())
 
     def ring_overdue(self) -> int:
-        """Every obligation past its time rings, once, until it is met."""
+        """Every obligation past its time rings until it is met."""
         with self.database.reading() as tx:
-            rung = {(one.kind, one.subject) for one in alarms.ringing(tx)}
             overdue = cases.owed(tx, due_before=self.clock.now())
-        new = {(f"overdue_{one.kind}", one.item_ref) for one in overdue} - rung
-        for kind, subject in sorted(new):
-            with self.database.transaction() as tx:
-                alarms.ring(tx, kind=kind, subject=subject, now=self.clock.now())
-        return len(new)
+        return self._ring_exactly("overdue_", {(f"overdue_{one.kind}", one.item_ref) for one in overdue})
+
+    def ring_dead_letters(self) -> int:
+        """A dead-lettered message may be a cover that nobody will screen: a person has to look."""
+        dead = {name for name, queue in self.incoming.items() if queue.depth()["dead"]}
+        return self._ring_exactly("dead_letters", {("dead_letters", f"queue:{name}") for name in dead})
+
+    def ring_spent_budgets(self) -> int:
+        """A spent hold budget rings until an hour has passed without one."""
+        with self.database.reading() as tx:
+            spent = screenings.budgets_spent(tx, now=self.clock.now())
+        return self._ring_exactly(BUDGET_ALARM, {(BUDGET_ALARM, budget_subject(one)) for one in spent})
+
+    def _ring_exactly(self, prefix: str, wanted: set[tuple[str, str]]) -> int:
+        """Make the alarms of a kind ring for these subjects, and for no others."""
+        with self.database.reading() as tx:
+            rung = {(one.kind, one.subject) for one in alarms.ringing(tx) if one.kind.startswith(prefix)}
+        if rung == wanted:
+            return 0
+        with self.database.transaction() as tx:
+            now = self.clock.now()
+            for kind, subject in sorted(wanted - rung):
+                alarms.ring(tx, kind=kind, subject=subject, now=now)
+            for kind, subject in sorted(rung - wanted):
+                alarms.quiet(tx, kind=kind, subject=subject, now=now)
+        return len(wanted ^ rung)
 
     def forget_deleted(self) -> int:
         """Fingerprints of deleted covers go after a while, where nothing of them is evidence."""

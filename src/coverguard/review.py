@@ -48,6 +48,7 @@ PHOTO_VIEW: Final = "displayed"
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReviewRules:
     claim_lease: timedelta
+    review_target: timedelta
     preservation: timedelta
     cleared_retention: timedelta
     report_target: timedelta
@@ -79,9 +80,9 @@ class Review:
             now = self.clock.now()
             cases.lapse(tx, now=now)
             item = cases.item_by_ref(tx, item_ref)
-            if item.state == ItemState.CLAIMED.value and item.claimed_by == actor.name:
-                return item
             lease = now + self.rules.claim_lease // MICROSECOND
+            if item.state == ItemState.CLAIMED.value and item.claimed_by == actor.name:
+                return cases.extend_claim(tx, item, until=Micros(lease))
             cases.move_item(tx, item, ItemEvent.CLAIM, claimed_by=actor.name, lease_until=lease)
             return cases.item_by_id(tx, item.id)
 
@@ -97,7 +98,6 @@ class Review:
         with self.database.transaction() as tx:
             now = self.clock.now()
             item = self._claimed(tx, item_ref, actor=actor, opinion=opinion)
-            proposal = cases.pending_proposal(tx, item.id)
             verdict = self._append(
                 tx, item, actor=actor, opinion=opinion, outcome=VerdictOutcome.CONFIRM, now=now
             )
@@ -112,7 +112,7 @@ class Review:
             self._owe_after_confirmation(tx, item, opinion.category, now=now)
             if item.consequences:
                 self._learn(tx, item, opinion.category, now=now)
-            self._decided(tx, item, verdict, now=now, proposal=proposal)
+            self._decided(tx, item, verdict, now=now, second=False)
         self.enforcer.settle(cover.id)
         return verdict
 
@@ -147,8 +147,11 @@ class Review:
             self._suppress(tx, item, verdict, two_people=proposal is not None, now=now)
             cover = covers.by_id(tx, item.cover_version_id)
             if not quarantines.of_cover(tx, cover.id):
-                outbox.tell_pipeline(tx, cover=cover, event="cover.released", now=now)
-            self._decided(tx, item, verdict, now=now, proposal=proposal)
+                told_before = cover.verdict_seq > 0
+                outbox.tell_pipeline(
+                    tx, cover=cover, event="cover.released" if told_before else "cover.cleared", now=now
+                )
+            self._decided(tx, item, verdict, now=now, second=proposal is not None)
         self.enforcer.settle(cover.id)
         return verdict
 
@@ -181,9 +184,12 @@ class Review:
                 tx, item, actor=actor, opinion=opinion, outcome=VerdictOutcome.REOPEN, now=now,
                 kind=VerdictKind.APPEAL,
             )  # fmt: skip
-            if item.state == ItemState.CONFIRMED.value:
-                lists.withdraw_learnt(tx, item_id=item.id, now=now)
-                cases.waive(tx, kinds=("authority_report", "account_takedown"), item_id=item.id, now=now)
+            due = Micros(now + self.rules.review_target // MICROSECOND)
+            cases.owe(tx, kind="review", item_id=item.id, due_at=due, now=now)
+            lists.withdraw_learnt(tx, item_id=item.id, now=now)
+            lists.lift_suppressions(tx, item_id=item.id, now=now)
+            no_longer = ("authority_report", "account_takedown", "suppression_review")
+            cases.waive(tx, kinds=no_longer, item_id=item.id, now=now)
             facts = {"case": file.ref, "verdict": verdict.ref}
             audit.write(
                 tx,
@@ -251,11 +257,11 @@ class Review:
         return verdict
 
     def _decided(
-        self, tx: Connection, item: Row[Any], verdict: Row[Any], *, proposal: Row[Any] | None, now: Micros
+        self, tx: Connection, item: Row[Any], verdict: Row[Any], *, second: bool, now: Micros
     ) -> None:
         cases.meet(tx, kind="review", item_id=item.id, now=now)
         cases.close_if_decided(tx, item.case_id, now=now)
-        facts = {"verdict": verdict.ref, "second": proposal is not None, "basis": verdict.basis}
+        facts = {"verdict": verdict.ref, "second": second, "basis": verdict.basis}
         audit.write(
             tx,
             now=now,
@@ -310,9 +316,14 @@ class Review:
             return
         pdqs = {view.name: bytes(view.pdq) for view in screenings.views(tx, stored.id)}
         review_at = Micros(now + self.rules.suppression_review // MICROSECOND)
-        for match in screenings.matches_of_cover(tx, item.cover_version_id):
-            if not Algorithm(match.algorithm).perceptual:
-                continue
+        near = [
+            match
+            for match in screenings.matches_of_cover(tx, item.cover_version_id)
+            if Algorithm(match.algorithm).perceptual
+        ]
+        if near:
+            cases.owe(tx, kind="suppression_review", item_id=item.id, due_at=review_at, now=now)
+        for match in near:
             kinds = [(Algorithm.SHA256, bytes(stored.sha256))]
             if two_people and match.view in pdqs:
                 kinds.append((Algorithm.PDQ, pdqs[match.view]))
@@ -321,7 +332,6 @@ class Review:
                     tx, self.keys, entry_id=match.entry_id, kind=kind, digest=digest,
                     verdict_id=verdict.id, now=now, review_at=review_at,
                 )  # fmt: skip
-        cases.owe(tx, kind="suppression_review", item_id=item.id, due_at=review_at, now=now)
 
     def agree_to_hold(self, item_ref: str, *, actor: Actor, opinion: Opinion) -> Row[Any]:
         """Let near copies of a confirmed removal hold: the second person's agreement.

@@ -55,6 +55,9 @@ class Settings:
     hold_budget: int = 5000  # near-match holds an hour, all lists together
     max_bytes: int = 20 * 1024 * 1024
     verdict_on_cli: bool = False
+    trust_sudo: bool = (
+        False  # two people on one machine: sudo's caller is the person (sudoers decides who may)
+    )
     people: Mapping[str, frozenset[str]] = field(default_factory=dict)  # operating-system user → roles
 
     @property
@@ -144,4 +147,7 @@ def _value(name: str, value: Any) -> Any:  # noqa: ANN401 - whatever TOML holds
 
 def _span(value: str) -> timedelta:
     """A time such as 90s, 10m, 24h, 365d."""
-    return timedelta(seconds=int(value[:-1]) * _SPANS[value[-1]])
+    span = timedelta(seconds=int(value[:-1]) * _SPANS[value[-1]])
+    if span <= timedelta():
+        raise ValueError("must be longer than nothing")
+    return span

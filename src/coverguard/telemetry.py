@@ -17,8 +17,8 @@ from contextlib import contextmanager
 from enum import StrEnum
 from typing import Final, TextIO
 
-_WORD: Final = re.compile(r"[a-z][a-z0-9_.]{0,59}")
-_REF: Final = re.compile(r"(cover|case|item|hold|verdict|list|queue|event)[-:][a-z0-9_.]{1,60}")
+_WORD: Final = re.compile(r"(?![0-9a-f]{16})[a-z][a-z0-9_.-]{0,59}")  # and nothing like a digest
+_REF: Final = re.compile(r"(cover|case|item|hold|verdict|list|queue|event)[-:][a-z0-9_.-]{1,60}")
 _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.]{0,79}(:[0-9]+)?")
 
 FIELDS: Final[Mapping[str, str]] = {

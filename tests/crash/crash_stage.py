@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import copy
+import os
 import shutil
 import sqlite3
+from collections import Counter
 from collections.abc import Callable
-from contextlib import closing
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import cache
@@ -98,22 +99,72 @@ class Checkpoint:
     memory: dict
 
 
-class Stage:
-    def __init__(self, home: Path, *, plan: FaultPlan | None = None, now: Micros = START) -> None:
-        self.home = home
-        self.plan = plan or FaultPlan()
+class Bench:
+    """What one home's stages share, one after the other: a path, keys and two engines with warm caches."""
+
+    def __init__(self, home: Path, *, toml: str = "") -> None:
+        self.home = prepared(home, toml=toml)
         self.settings = settings.load(home)
-        self.clock = StillClock(now)
+        self.keys = LocalKeys.open_or_create(home / "keys")
+        self.database = FaultyDatabase(self.settings.database_url, plan=FaultPlan(), durable=False)
+        self.observer = Database(self.settings.database_url, durable=False)
+
+    def stage(self, checkpoint: Checkpoint | None = None, *, plan: FaultPlan | None = None) -> Stage:
+        """Set up the stage, as it was at the checkpoint."""
+        self.close()
+        stage = Stage(self, plan=plan or FaultPlan(), checkpoint=checkpoint)
+        if checkpoint is None:
+            return stage
+        memory = copy.deepcopy(checkpoint.memory)
+        stage.told = memory.pop("told")
+        vars(stage.platform).update(memory)
+        return stage
+
+    def restore(self, checkpoint: Checkpoint) -> None:
+        shutil.rmtree(self.home / "objects", ignore_errors=True)
+        for name in ("ledger.db", "ledger.db-wal", "ledger.db-shm"):
+            (self.home / name).unlink(missing_ok=True)
+        shutil.copyfile(checkpoint.home / "ledger.db", self.home / "ledger.db")
+        for name in ("objects", "elsewhere"):
+            shutil.rmtree(self.home / name, ignore_errors=True)
+            # the store replaces files and never changes one, so a link is as good as a copy
+            shutil.copytree(checkpoint.home / name, self.home / name, copy_function=os.link)
+
+    def save(self, stage: Stage, to: Path) -> Checkpoint:
+        stage.close()
+        (self.home / "elsewhere").mkdir(exist_ok=True)
+        to.mkdir()
+        shutil.copyfile(self.home / "ledger.db", to / "ledger.db")
+        for name in ("objects", "elsewhere"):
+            shutil.copytree(self.home / name, to / name)
+        memory = {name: getattr(stage.platform, name) for name in ("_seen", "_put", "shown")}
+        return Checkpoint(to, stage.clock.now(), copy.deepcopy(memory | {"told": stage.told}))
+
+    def close(self) -> None:
+        """Close every connection; the last one takes the write-ahead log into the file."""
+        self.database.close()
+        self.observer.close()
+
+
+class Stage:
+    """A deployment between two checkpoints."""
+
+    def __init__(self, bench: Bench, *, plan: FaultPlan, checkpoint: Checkpoint | None) -> None:
+        if checkpoint is not None:
+            bench.restore(checkpoint)
+        self.bench, self.home, self.settings, self.keys = bench, bench.home, bench.settings, bench.keys
+        self.plan = bench.database.plan = plan
+        self.observer = bench.observer
+        self.clock = StillClock(checkpoint.now if checkpoint else START)
         self.store = FolderStore(
-            root=home / "objects",
+            root=self.home / "objects",
             buckets=self.settings.readable_buckets,
             vault=self.settings.vault_bucket,
             durable=False,
         )
         self.probe = InProcessProbe(settings=self.settings, store=self.store)
-        self.keys = LocalKeys.open_or_create(home / "keys")
         self.platform = Platform(settings=self.settings, store=self.store, clock=self.clock)
-        self.observer = Database(self.settings.database_url, durable=False)
+        self.eye = sqlite3.connect(self.home / "ledger.db", isolation_level=None)
         self.told: list[str] = []  # bodies that came out of the safety topic
         self.deaths = 0
         self.log = Log(stream=None)
@@ -122,10 +173,9 @@ class Stage:
     # ── life ───────────────────────────────────────────────────────────────────────────────────────────────
 
     def _start(self) -> None:
-        self.database = FaultyDatabase(self.settings.database_url, plan=self.plan, durable=False)
         self.deployment = FaultyDeployment(
             settings=self.settings,
-            database=self.database,
+            database=self.bench.database,
             store=FaultyStore(self.store, self.plan),
             keys=self.keys,
             probe=FaultyProbe(self.probe, self.plan),
@@ -135,39 +185,23 @@ class Stage:
         object.__setattr__(self.deployment, "plan", self.plan)
         self.worker: Worker = self.deployment.worker()
         self.keeper = self.deployment.keeper()
-        self.heartbeat = Heartbeat(lease=self.settings.lease, log=self.deployment.log)  # never started
+        self.heartbeat = Heartbeat(lease=self.settings.lease, log=self.log)  # never started
 
     def restart(self) -> None:
-        """What a supervisor does after a process has died."""
-        self.database.close()
+        """What a supervisor does after a process has died: all connections and all memory are new."""
+        self.bench.database.close()
         self.deaths += 1
         self._start()
 
     def close(self) -> None:
-        self.database.close()
-        self.observer.close()
+        self.eye.close()
+        self.bench.close()
 
     def __enter__(self):
         return self
 
     def __exit__(self, *_):
         self.close()
-
-    def save(self, to: Path) -> Checkpoint:
-        self.database.close()
-        self.observer.close()
-        shutil.copytree(self.home, to)
-        memory = {name: getattr(self.platform, name) for name in ("_seen", "_put", "shown")}
-        return Checkpoint(to, self.clock.now(), copy.deepcopy(memory | {"told": self.told}))
-
-    @classmethod
-    def at(cls, checkpoint: Checkpoint, home: Path, *, plan: FaultPlan | None = None) -> Stage:
-        shutil.copytree(checkpoint.home, home)
-        stage = cls(home, plan=plan, now=checkpoint.now)
-        memory = copy.deepcopy(checkpoint.memory)
-        stage.told = memory.pop("told")
-        vars(stage.platform).update(memory)
-        return stage
 
     # ── messages ───────────────────────────────────────────────────────────────────────────────────────────
 
@@ -178,13 +212,19 @@ class Stage:
     def announce(self, *uploads: Upload) -> None:
         self.queue(UPLOADS).send([upload.body for upload in uploads])
 
-    def depth(self, state: str) -> int:
-        return sum(self.queue(name).depth()[state] for name in INCOMING)
+    def depth(self) -> Counter[str]:
+        """How many incoming messages there are, by state."""
+        now, marks = self.clock.now(), ",".join("?" * len(INCOMING))
+        rows = self.eye.execute(
+            f"SELECT visible_at <= ?, receipt IS NOT NULL FROM queue_message WHERE queue IN ({marks})",
+            (now, *INCOMING),
+        )
+        return Counter("visible" if ready else "leased" if leased else "delayed" for ready, leased in rows)
 
     def serve(self) -> bool:
         """Serve what is visible, as `Worker.run` does but without waiting; return whether there was any."""
         served = False
-        while self.depth("visible"):
+        while self.depth()["visible"]:
             served = True
             self.survive(lambda: self.worker.serve_once(self.heartbeat, never()))
         return served
@@ -218,10 +258,11 @@ class Stage:
         idle = 0
         while idle < 2:
             busy = self.serve()
-            if self.depth("leased"):
+            left = self.depth()
+            if left["leased"]:
                 self.clock.sleep(LEASE_AND_MORE)
                 busy = True
-            elif self.depth("delayed") and not waiting:
+            elif left["delayed"] and not waiting:
                 busy = True
             busy |= self.tick()
             self.clock.sleep(ACTS_ARE_TAKEN_UP)
@@ -245,8 +286,7 @@ class Stage:
         raise AssertionError("a person could not decide")
 
     def one(self, query: str, *values: object) -> object:
-        with closing(sqlite3.connect(self.home / "ledger.db")) as connection:
-            row = connection.execute(query, values).fetchone()
+        row = self.eye.execute(query, values).fetchone()
         return row[0] if row else None
 
     def item(self, upload: Upload) -> str:

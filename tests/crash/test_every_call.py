@@ -8,10 +8,9 @@ ledger, in the buckets, in the vault, in what was told. What is not compared is 
 
 from __future__ import annotations
 
-import random
-from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 
 import pytest
 
@@ -25,12 +24,24 @@ from coverguard.messages import (
     dump as body_of,
     from_micros,
 )
-from coverguard.model import Category, ListAction, Surface, VerdictOutcome
+from coverguard.model import Category, ListAction, Mode, Surface, VerdictOutcome
+from coverguard.store import covers
 from coverguard.testing.faults import CHANGES_NOTHING, Death, FaultPlan
 from coverguard.testing.pictures import Kind, draw, encode
 from coverguard.testing.platform import Upload
 from crash_ledger import difference, dump, outbox_faults
-from crash_stage import SIDE, START, Stage, add_list, pdq_of, picture, prepared, sha256_of
+from crash_stage import (
+    ACTS_ARE_TAKEN_UP,
+    SIDE,
+    START,
+    Bench,
+    Checkpoint,
+    Stage,
+    add_list,
+    pdq_of,
+    picture,
+    sha256_of,
+)
 
 WATCH = Surface.PROFILE_IMAGE
 Uploads = Mapping[str, Upload]
@@ -52,6 +63,7 @@ def upload_all(stage: Stage) -> Uploads:
         "terror": put(picture(7), cover_id="terror", uploader="ed", surface=WATCH),
         "abuse": put(picture(8), cover_id="abuse", uploader="ed", surface=WATCH, found=["64.jpg"]),
         "broken": put(b"nor is this", cover_id="broken", uploader="ed", surface=WATCH),
+        "silent": put(picture(9), cover_id="silent", uploader="ben", surface=WATCH, found=["64.jpg"]),
     }
 
 
@@ -67,7 +79,7 @@ def list_all(stage: Stage) -> None:
     add_list(stage, "seeds", category=abuse, action=ListAction.REFER, digests=[sha256_of(picture(8))])
 
 
-def other_messages(stage: Stage) -> list[str]:
+def other_messages() -> list[str]:
     told = {"occurred_at": from_micros(START)}
     return [
         body_of(CollaboratorAdded(event_id="joined", playlist_id="list", account_id="ed", **told)),
@@ -79,48 +91,69 @@ def other_messages(stage: Stage) -> list[str]:
 
 # ── the scenario ───────────────────────────────────────────────────────────────────────────────────────────
 
+Act = Callable[[Stage, Uploads], object]
 
-def announcing(*names: str) -> Callable[[Stage, Uploads], None]:
-    def step(stage: Stage, uploads: Uploads) -> None:
+
+def announcing(*names: str) -> Act:
+    def act(stage: Stage, uploads: Uploads) -> None:
         stage.announce(*(uploads[name] for name in names))
-        stage.settle_down(waiting="late" in names)
+        stage.serve()
 
-    return step
+    return act
 
 
-def deciding(name: str, outcome: VerdictOutcome, by: str) -> Callable[[Stage, Uploads], None]:
-    def step(stage: Stage, uploads: Uploads) -> None:
-        stage.decide(uploads[name], outcome, by=by)
-        stage.settle_down()
+def deciding(name: str, outcome: VerdictOutcome, by: str) -> Act:
+    return lambda stage, uploads: stage.decide(uploads[name], outcome, by=by)
 
-    return step
+
+def keeping(stage: Stage, uploads: Uploads) -> None:
+    stage.clock.sleep(ACTS_ARE_TAKEN_UP)
+    stage.tick()
 
 
 def arriving(stage: Stage, uploads: Uploads) -> None:
     stage.platform.replicate()
-    stage.settle_down()
+    stage.clock.sleep(timedelta(minutes=2))
+    stage.serve()
+
+
+def resizing(stage: Stage, uploads: Uploads) -> None:
+    stage.platform.resize(uploads["held"].event.cover, uploads["held"].data, "128.jpg")
+    stage.tick()
 
 
 def noting(stage: Stage, uploads: Uploads) -> None:
-    tombstone = CoverDeleted(event_id="gone", occurred_at=from_micros(START), cover=uploads["passes"].event.cover)
-    stage.queue("account-events").send(other_messages(stage))
-    stage.queue("account-events").send([body_of(tombstone)])
-    stage.settle_down()
+    now = from_micros(START)
+    tombstone = CoverDeleted(event_id="gone", occurred_at=now, cover=uploads["passes"].event.cover)
+    stage.queue("account-events").send([*other_messages(), body_of(tombstone)])
+    stage.serve()
+
+
+def falling_silent(stage: Stage, uploads: Uploads) -> None:
+    """Announced in the ledger, and then the worker and the message are lost."""
+    with stage.observer.transaction() as tx:
+        event, now = uploads["silent"].event, stage.clock.now()
+        covers.announce(tx, event, mode=Mode.WATCH, sent_at=now, now=now)
+    stage.clock.sleep(timedelta(minutes=11))
+    stage.tick()
 
 
 def everything_again(stage: Stage, uploads: Uploads) -> None:
-    stage.queue("account-events").send(other_messages(stage))
+    stage.queue("account-events").send(other_messages())
     stage.announce(*uploads.values())
-    stage.settle_down()
+    stage.serve()
 
 
-STEPS: Mapping[str, Callable[[Stage, Uploads], None]] = {
+STEPS: Mapping[str, Act] = {
     "gate": announcing("passes", "exact", "near", "passes"),
     "unreadable": announcing("unreadable", "broken"),
+    "keeper relays": keeping,
     "missing": announcing("late"),
     "arrived": arriving,
-    "hold with renditions": announcing("held", "watched", "held"),
-    "referred": announcing("terror", "abuse", "near"),
+    "hold with renditions": announcing("held", "held"),
+    "watched": announcing("watched"),
+    "late rendition": resizing,
+    "referred": announcing("terror", "abuse"),
     "others": noting,
     "first proposes": deciding("near", VerdictOutcome.CLEAR, "mo"),
     "second clears": deciding("near", VerdictOutcome.CLEAR, "jo"),
@@ -130,6 +163,7 @@ STEPS: Mapping[str, Callable[[Stage, Uploads], None]] = {
     "referred cleared": deciding("terror", VerdictOutcome.CLEAR, "jo"),
     "confirmed": deciding("exact", VerdictOutcome.CONFIRM, "mo"),
     "block becomes hold": deciding("abuse", VerdictOutcome.CONFIRM, "jo"),
+    "silence": falling_silent,
     "everything again": everything_again,
 }
 
@@ -138,54 +172,64 @@ STEPS: Mapping[str, Callable[[Stage, Uploads], None]] = {
 class Clean:
     """The run without a fault: the stage before each step, its calls in it, and the dump after it."""
 
+    bench: Bench
     uploads: Uploads
-    before: Mapping[str, object]
+    before: Mapping[str, Checkpoint]
     calls: Mapping[str, list[str]]
     after: Mapping[str, dict[str, list[str]]]
 
 
 @pytest.fixture(scope="module")
-def clean(tmp_path_factory) -> Clean:
+def clean(tmp_path_factory) -> Iterator[Clean]:
     root = tmp_path_factory.mktemp("clean")
+    bench = Bench(root / "home")
     before, calls, after = {}, {}, {}
-    with Stage(prepared(root / "template")) as stage:
+    with bench.stage() as stage:
         uploads = upload_all(stage)
         list_all(stage)
-        latest = stage.save(root / "0")
-    for number, (name, step) in enumerate(STEPS.items(), start=1):
+        latest = bench.save(stage, root / "0")
+    for number, name in enumerate(STEPS, start=1):
         before[name] = latest
-        with Stage.at(latest, root / f"run-{number}", plan=(plan := FaultPlan())) as stage:
-            step(stage, uploads)
+        with bench.stage(latest, plan=(plan := FaultPlan())) as stage:
+            take(name, stage, uploads)
             calls[name] = plan.calls
-            after[name] = dump(stage.home) | {"told": told(stage)}
+            after[name] = ended(stage)
             assert not outbox_faults(stage.home)
-            latest = stage.save(root / str(number))
-    return Clean(uploads, before, calls, after)
+            latest = bench.save(stage, root / str(number))
+    yield Clean(bench, uploads, before, calls, after)
+    bench.close()
 
 
-def told(stage: Stage) -> list[str]:
-    """What came out of the topics at least once, and what the platform shows."""
+def take(step: str, stage: Stage, uploads: Uploads) -> None:
+    """Take a step; then nothing fails any more, and what is left over is done."""
+    STEPS[step](stage, uploads)
+    stage.plan.stop()
+    stage.settle_down(waiting=step == "missing")
+
+
+def ended(stage: Stage) -> dict[str, list[str]]:
+    """What the ledger and the buckets say, what came out of the topics, and what the platform shows."""
     shown = [f"{key}: {value}" for key, value in sorted(stage.platform.shown.items())]
-    return shown + [f"safety events: {len(set(stage.told))}"]
+    return dump(stage.home) | {"shown": shown, "safety events": [str(len(set(stage.told)))]}
 
 
-def run(clean: Clean, first: str, home, *, plan: FaultPlan, last: str) -> list[str]:
+def faults_of_run(clean: Clean, first: str, last: str, *, plan: FaultPlan) -> list[str]:
     """Go through the steps from first to last with the fault plan; return how the end differs."""
     names = list(STEPS)
-    with Stage.at(clean.before[first], home, plan=plan) as stage:
+    with clean.bench.stage(clean.before[first], plan=plan) as stage:
         for name in names[names.index(first) : names.index(last) + 1]:
-            STEPS[name](stage, clean.uploads)
+            take(name, stage, clean.uploads)
         faults = outbox_faults(stage.home)
-        ended = dump(stage.home) | {"told": told(stage)}
         if stage.log.counters["bug"]:
             faults.append("something raised that nobody expected")
-    return faults + difference(clean.after[last], ended)
+        return faults + difference(clean.after[last], ended(stage))
 
 
 KINDS = {"transient": TransientError, "death": Death}
 
 
-def variants(calls: list[str]):
+def variants(calls: list[str]) -> Iterator[tuple[int, str, str]]:
+    """Every call, before and after; once where that is the same because the call changes nothing."""
     for number, name in enumerate(calls, start=1):
         for when in ("before", "after"):
             if when == "before" or name not in CHANGES_NOTHING:
@@ -194,14 +238,12 @@ def variants(calls: list[str]):
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("step", STEPS)
-def test_a_fault_at_every_call_of_a_step_leaves_no_trace(clean, step, kind, tmp_path):
+def test_a_fault_at_every_call_of_a_step_leaves_no_trace(clean, step, kind):
     failures = {}
     for number, name, when in variants(clean.calls[step]):
         plan = FaultPlan(fail_at=number, when=when, error=KINDS[kind])
-        found = run(clean, step, tmp_path / f"{number}-{when}", plan=plan, last=step)
+        found = faults_of_run(clean, step, step, plan=plan)
         assert plan.failed == [name], "the run up to the fault is not the clean one"
         if found:
             failures[f"{when} call {number}, {name}"] = found
     assert not failures
-
-

@@ -17,7 +17,7 @@ from coverguard.lifecycle import QuarantineEvent, QuarantineState
 from coverguard.model import Micros, ObjectRef
 from coverguard.ports import Cdn, Clock, ObjectInfo, ObjectStore, Presence, Reach, UrlProbe
 from coverguard.retrying import briefly
-from coverguard.store import Row, alarms, audit, covers, outbox, quarantines, screenings
+from coverguard.store import Connection, Row, alarms, audit, covers, outbox, quarantines, screenings
 from coverguard.store.engine import Database
 
 NOT_GONE = "held_not_verified_gone"
@@ -59,10 +59,19 @@ class Enforcer:
         return None
 
     def verify_gone(self, row: Row[Any]) -> bool:
-        """Ask again for a held object, and remember the answer."""
-        gone = self._gone(row, ref_of(row))
+        """Ask again for a held object and remember the answer; one that is back is to be blocked anew."""
+        ref = ref_of(row)
+        gone = self._gone(row, ref)
+        served = not gone and self._presence(ref) is Presence.CURRENT
         with self.database.transaction() as tx:
-            quarantines.note_probe(tx, row.id, gone=gone, now=self.clock.now())
+            now = self.clock.now()
+            quarantines.note_probe(tx, row.id, gone=gone, now=now)
+            current = quarantines.by_id(tx, row.id)
+            if served and current.state == QuarantineState.HELD.value and current.releasing_at is None:
+                quarantines.block_anew(tx, current, level=current.level)
+                audit.write(tx, now=now, verb="block anew", subject=row.ref)
+                cover = covers.by_id(tx, row.cover_version_id)
+                alarms.ring(tx, kind=NOT_GONE, subject=cover.ref, now=now)
         return gone
 
     # ── hold ───────────────────────────────────────────────────────────────────────────────────────────────
@@ -70,7 +79,7 @@ class Enforcer:
     def _hold(self, row: Row[Any]) -> None:
         ref = ref_of(row)
         try:
-            briefly(lambda: self.store.block(ref, token=row.ref), clock=self.clock)
+            briefly(lambda: self.store.block(ref, token=_token(row, row.generation)), clock=self.clock)
             kept = self._keep(row, ref) if row.level == "hold" else None
         except ObjectMissing:
             self._abandon(row)
@@ -83,8 +92,8 @@ class Enforcer:
             if current.state != QuarantineState.REQUESTED.value:
                 return  # somebody walked the same road and was faster
             sha256 = kept.sha256 if kept else None
-            quarantines.hold(tx, row, vaulted=kept is not None, sha256=sha256, gone=gone, now=now)
-            audit.write(tx, now=now, verb=row.level, subject=row.ref, facts={"gone": gone})
+            if quarantines.hold(tx, row, vaulted=kept is not None, sha256=sha256, gone=gone, now=now):
+                audit.write(tx, now=now, verb=row.level, subject=row.ref, facts={"gone": gone})
 
     def _keep(self, row: Row[Any], ref: ObjectRef) -> ObjectInfo:
         return briefly(lambda: self.store.keep(ref, name=row.ref), clock=self.clock)
@@ -100,10 +109,7 @@ class Enforcer:
 
     def _gone(self, row: Row[Any], ref: ObjectRef) -> bool:
         """The origin serves other bytes or none, and each canonical URL says so, too."""
-        try:
-            presence = self.store.presence(ref)
-        except ObjectMissing:
-            presence = Presence.ABSENT
+        presence = self._presence(ref)
         if presence is Presence.CURRENT:
             return False
         url = self.places.url(ref.bucket, ref.key)
@@ -114,6 +120,12 @@ class Enforcer:
         if reach is Reach.GONE:
             return True
         return reach is Reach.REPLACED and presence is Presence.REPLACED and sha256 is not None
+
+    def _presence(self, ref: ObjectRef) -> Presence:
+        try:
+            return self.store.presence(ref)
+        except ObjectMissing:
+            return Presence.ABSENT
 
     def _expected(self, row: Row[Any]) -> bytes | None:
         if row.sha256 is not None:
@@ -139,18 +151,34 @@ class Enforcer:
             if not quarantines.end(tx, row, event, retain_until=retain_until, now=now):
                 return  # claimed again: the row is requested now, and the next look blocks again
             audit.write(tx, now=now, verb=event.value, subject=row.ref)
-            if event is not QuarantineEvent.SUPERSEDE and not quarantines.of_cover(tx, cover.id):
+            if event is not QuarantineEvent.SUPERSEDE:
+                self._tell_released(tx, row, now=now)
+
+    def _tell_released(self, tx: Connection, row: Row[Any], *, now: Micros) -> None:
+        """Every cover version that this row blocked and that nothing blocks any more."""
+        for cover_version_id in quarantines.covers_of(tx, row):
+            cover = covers.by_id(tx, cover_version_id)
+            if cover.deleted_at is None and not quarantines.of_cover(tx, cover_version_id):
                 outbox.tell_pipeline(tx, cover=cover, event="cover.released", now=now)
 
     def _unblock(self, row: Row[Any], ref: ObjectRef, *, deleted: bool) -> QuarantineEvent:
         """Put the object back unless something newer, or the platform's own deletion, has its place."""
-        try:
-            presence = Presence.ABSENT if deleted else self.store.unblock(ref, token=row.ref)
-        except ObjectMissing:
-            presence = Presence.ABSENT
+        presence = Presence.ABSENT
+        if not deleted:
+            presence = self._take_markers_away(row, ref)
         if row.state == QuarantineState.REQUESTED.value:
             return QuarantineEvent.ABANDON
         return QuarantineEvent.RELEASE if presence is Presence.CURRENT else QuarantineEvent.SUPERSEDE
+
+    def _take_markers_away(self, row: Row[Any], ref: ObjectRef) -> Presence:
+        """Of every generation up to the one this release knows of; a newer block is not ours to end."""
+        presence = Presence.ABSENT
+        try:
+            for generation in range(1, row.generation + 1):
+                presence = self.store.unblock(ref, token=_token(row, generation))
+        except ObjectMissing:
+            return Presence.ABSENT
+        return presence
 
     # ── renditions, settling ───────────────────────────────────────────────────────────────────────────────
 
@@ -203,6 +231,10 @@ class Enforcer:
             else:
                 alarms.ring(tx, kind=NOT_GONE, subject=cover.ref, now=now)
             return True
+
+
+def _token(row: Row[Any], generation: int) -> str:
+    return f"{row.ref}:{generation}"
 
 
 def ref_of(row: Row[Any]) -> ObjectRef:

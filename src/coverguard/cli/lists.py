@@ -14,6 +14,7 @@ from coverguard import bootstrap
 from coverguard.access import Verb, require
 from coverguard.bootstrap import Deployment
 from coverguard.cli.output import Commands, add_json, document, person, say, table
+from coverguard.errors import BadListFile
 from coverguard.hashlist import ListFormat
 from coverguard.model import Actor, Algorithm, Category, ListAction, Micros
 from coverguard.policy import ListRule
@@ -22,7 +23,15 @@ from coverguard.store import Connection, audit
 from coverguard.store import lists as stored
 from coverguard.telemetry import Log
 
-RULE_OPTIONS: Final = ("category", "action", "pdq_radius", "phash256_radius", "quality_floor", "hold_budget")
+RULE_OPTIONS: Final = (
+    "known",
+    "category",
+    "action",
+    "pdq_radius",
+    "phash256_radius",
+    "quality_floor",
+    "hold_budget",
+)
 SHOWN_FAULTS: Final = 20
 
 
@@ -70,6 +79,12 @@ def _add_rule_options(command: argparse.ArgumentParser, *, required: tuple[str, 
     )
     command.add_argument(
         "--quality-floor", type=int, help="no near match below this PDQ quality (default 50)"
+    )
+    command.add_argument(
+        "--known",
+        action=argparse.BooleanOptionalAction,
+        default=None,
+        help="entries are verified by experts: clearing a match takes two people (default yes)",
     )
     command.add_argument("--hold-budget", type=int, help="near-match holds an hour before consequences stop")
 
@@ -129,6 +144,8 @@ def _audit(
 
 def _load(options: argparse.Namespace) -> int:
     list_format = options.format or _format_of(options.file)
+    if (options.algorithm is None) is (list_format is ListFormat.HEX):
+        raise BadListFile("--algorithm is for plain hex files, and needed there (see --format)")
     with (
         bootstrap.deployment(home_of(options.home), log=Log(stream=None)) as parts,
         tqdm(unit=" entries", desc=options.name, disable=None, leave=False) as bar,

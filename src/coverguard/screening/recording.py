@@ -72,7 +72,7 @@ class AnswerRecorder:
         if not changed:
             return row
         if budget_spent:
-            alarms.ring(tx, kind=BUDGET_ALARM, subject=f"list:{budget_spent.removeprefix('list:')}", now=now)
+            alarms.ring(tx, kind=BUDGET_ALARM, subject=budget_subject(budget_spent), now=now)
         followed = effects(
             answer.decision,
             mode=Mode(cover.mode),
@@ -135,7 +135,7 @@ class AnswerRecorder:
         assert isinstance(answer.decision, Hold | Refer)
         matches = answer.decision.matches
         category = gravest(matches)
-        file, opened = cases.open_case(tx, account_id=cover.uploader_id, category=category, now=now)
+        file, _ = cases.open_case(tx, account_id=cover.uploader_id, category=category, now=now)
         item, _ = cases.add_item(
             tx,
             case_id=file.id,
@@ -153,7 +153,7 @@ class AnswerRecorder:
             "seq": answer.judged_seq,
         }
         audit.write(tx, now=now, verb="decide", subject=item.ref, facts=facts)
-        self._tell_safety(tx, cover, row, answer, file=file, opened=opened, now=now)
+        self._tell_safety(tx, cover, row, answer, file=file, now=now)
         return Claimant(item_id=item.id)
 
     def _tell_safety(
@@ -164,7 +164,6 @@ class AnswerRecorder:
         answer: Answer,
         *,
         file: Row[Any],
-        opened: bool,
         now: Micros,
     ) -> None:
         assert isinstance(answer.decision, Hold | Refer)
@@ -179,7 +178,7 @@ class AnswerRecorder:
             decision="hold" if isinstance(answer.decision, Hold) else "refer",
         )
         outbox.tell_safety(tx, event=found, now=now)
-        if opened and row.budget_spent is None:  # a spent budget stops effects on accounts
+        if row.budget_spent is None:  # a spent budget stops effects on accounts
             flagged = AccountFlagged(
                 event_id=f"{file.ref}:flagged",
                 occurred_at=from_micros(now),
@@ -253,6 +252,11 @@ def request_hold(
             relist_until=Micros(relist_until) if ref == own else None,
             now=now,
         )
+
+
+def budget_subject(scope: str) -> str:
+    """An alarm's subject for a spent scope: `list:12`, or `list:global` for all lists together."""
+    return scope if scope.startswith("list:") else f"list:{scope}"
 
 
 def gravest(matches: tuple[Match, ...]) -> Category:

@@ -111,6 +111,13 @@ def move_item(tx: Connection, item: Row[Any], event: ItemEvent, **values: Any) -
     return move(tx, case_item, item, machine=ITEM, event=event, values=cleared | values)
 
 
+def extend_claim(tx: Connection, item: Row[Any], *, until: Micros) -> Row[Any]:
+    """Start the lease of one's own claim anew."""
+    mine = (case_item.c.id == item.id, case_item.c.state == ItemState.CLAIMED.value)
+    tx.execute(update(case_item).where(*mine).values(lease_until=until))
+    return item_by_id(tx, item.id)
+
+
 def has_lapsed(tx: Connection, *, now: Micros) -> bool:
     return tx.execute(_lapsed(now).limit(1)).first() is not None
 
@@ -179,8 +186,11 @@ def pending_proposal(tx: Connection, item_id: int) -> Row[Any] | None:
 
 
 def owe(tx: Connection, *, kind: str, item_id: int, due_at: Micros, now: Micros) -> None:
-    """Ensure the obligation; a second call never moves its clock."""
-    insert_once(tx, obligation, {"kind": kind, "item_id": item_id}, {"opened_at": now, "due_at": due_at})
+    """Ensure the obligation; a second call never moves a running clock, and one that was met arises anew."""
+    key = {"kind": kind, "item_id": item_id}
+    insert_once(
+        tx, obligation, key, {"opened_at": now, "due_at": due_at}, where=obligation.c.met_at.is_(None)
+    )
 
 
 def meet(tx: Connection, *, kind: str, item_id: int, now: Micros) -> None:

@@ -20,7 +20,15 @@ from coverguard.model import Algorithm, Category, ListAction, Micros, Opinion
 from coverguard.policy import EntryFacts, ListRule, Suppressions
 from coverguard.ports import Keys
 from coverguard.store.rows import insert_once
-from coverguard.store.schema import hash_list, list_change, list_entry, list_rule, suppression
+from coverguard.store.schema import (
+    hash_list,
+    list_change,
+    list_entry,
+    list_rule,
+    statement,
+    suppression,
+    verdict,
+)
 
 PURPOSE = "lists"
 
@@ -45,6 +53,11 @@ def note_change(tx: Connection, *, list_id: int, kind: str, entries: int, now: M
     """Append a change and return its sequence number."""
     values = {"list_id": list_id, "kind": kind, "entries": entries, "at": now}
     return int(tx.execute(insert(list_change).values(values).returning(list_change.c.seq)).scalar_one())
+
+
+def anything_sealed(tx: Connection) -> bool:
+    """Whether any row of the ledger needs the deployment's keys."""
+    return any(tx.execute(select(table.c.id).limit(1)).first() for table in (list_entry, statement, verdict))
 
 
 def create(
@@ -196,6 +209,20 @@ def withdraw(tx: Connection, *, list_id: int, source_entry_ids: Sequence[str], n
     return seq
 
 
+def withdraw_other_algorithms(tx: Connection, *, list_id: int, rows: Sequence[ListRow], now: Micros) -> None:
+    """Take out what these ids were before under another algorithm: a source's id stands for one digest."""
+    for row in rows:
+        stale = (
+            list_entry.c.list_id == list_id,
+            list_entry.c.source_entry_id == row.source_entry_id,
+            list_entry.c.algorithm != row.algorithm.value,
+            list_entry.c.withdrawn_at.is_(None),
+        )
+        if tx.execute(select(list_entry.c.id).where(*stale).limit(1)).first():
+            seq = note_change(tx, list_id=list_id, kind="entries", entries=1, now=now)
+            tx.execute(update(list_entry).where(*stale).values(withdrawn_at=now, changed_seq=seq))
+
+
 def withdraw_learnt(tx: Connection, *, item_id: int, now: Micros) -> None:
     """Take out what was learnt from an item whose confirmation no longer stands."""
     learnt = (list_entry.c.item_id == item_id, list_entry.c.withdrawn_at.is_(None))
@@ -230,6 +257,32 @@ def suppress(
     if insert_once(tx, suppression, key, values)[1]:
         list_id = tx.execute(select(list_entry.c.list_id).where(list_entry.c.id == entry_id)).scalar_one()
         note_change(tx, list_id=list_id, kind="suppression", entries=0, now=now)
+
+
+def lift_suppressions(tx: Connection, *, item_id: int, now: Micros) -> None:
+    """Forget what was suppressed by an item's clearing verdict, which no longer stands."""
+    given = select(verdict.c.id).where(verdict.c.item_id == item_id).scalar_subquery()
+    standing = (suppression.c.verdict_id.in_(given), suppression.c.lifted_at.is_(None))
+    of_lists = (
+        select(list_entry.c.list_id)
+        .join(suppression, suppression.c.entry_id == list_entry.c.id)
+        .where(*standing)
+    )
+    for list_id in set(tx.execute(of_lists).scalars()):
+        note_change(tx, list_id=list_id, kind="suppression", entries=0, now=now)
+    tx.execute(update(suppression).where(*standing).values(lifted_at=now))
+
+
+def withdraw_renamed(tx: Connection, *, list_id: int, rows: Sequence[ListRow], now: Micros) -> None:
+    """Take out what an id said under another algorithm before: in a file an id has one digest."""
+    for row in rows:
+        before = (
+            list_entry.c.list_id == list_id,
+            list_entry.c.source_entry_id == row.source_entry_id,
+            list_entry.c.algorithm != row.algorithm.value,
+            list_entry.c.withdrawn_at.is_(None),
+        )
+        tx.execute(update(list_entry).where(*before).values(withdrawn_at=now))
 
 
 # ── the snapshot ───────────────────────────────────────────────────────────────────────────────────────────

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Literal
 
-from sqlalchemy import Connection, Row, func, select, update
+from sqlalchemy import Connection, Row, func, select, true, update
 
 from coverguard.messages import (
     Cover,
@@ -34,6 +34,7 @@ _VERDICTS: dict[VerdictEventType, type[PipelineEvent]] = {
     "cover.released": CoverReleased,
     "cover.removed": CoverRemoved,
 }
+_PUBLISHING: frozenset[VerdictEventType] = frozenset({"cover.cleared", "cover.released"})
 
 
 def cover_of(cover: Row[Any]) -> Cover:
@@ -41,14 +42,20 @@ def cover_of(cover: Row[Any]) -> Cover:
 
 
 def tell_pipeline(tx: Connection, *, cover: Row[Any], event: VerdictEventType, now: Micros) -> None:
-    """Owe the platform one verdict event about a cover version, with the next `verdict_seq`."""
+    """Owe the platform one verdict event about a cover version, with the next `verdict_seq`.
+
+    Nothing is owed where the event would publish what the platform has deleted meanwhile.
+    """
+    mine = cover_version.c.id == cover.id
     raised = (
         update(cover_version)
-        .where(cover_version.c.id == cover.id)
+        .where(mine, cover_version.c.deleted_at.is_(None) if event in _PUBLISHING else true())
         .values(verdict_seq=cover_version.c.verdict_seq + 1)
         .returning(cover_version.c.verdict_seq)
     )
-    seq = int(tx.execute(raised).scalar_one())
+    seq = tx.execute(raised).scalar_one_or_none()
+    if seq is None:
+        return
     newest = (
         select(fingerprint.c.sha256)
         .where(fingerprint.c.cover_version_id == cover.id)

@@ -11,12 +11,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
-from sqlalchemy import Connection, Row, and_, func, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Row, and_, func, or_, select, update
 
 from coverguard.lifecycle import QUARANTINE, QuarantineEvent, QuarantineState
 from coverguard.model import Micros, ObjectRef
 from coverguard.store.rows import insert_once, move, new_ref
-from coverguard.store.schema import quarantine, quarantine_claim
+from coverguard.store.schema import case_item, quarantine, quarantine_claim, screening
 
 Level = Literal["block", "hold"]
 LIVE: Final = quarantine.c.ended_at.is_(None)
@@ -66,10 +66,19 @@ def request(
 
 def _renew(tx: Connection, row: Row[Any], *, level: Level, relist_until: Micros | None) -> None:
     raised = level == "hold" and row.level == "block"
-    if not raised and row.releasing_at is None:
-        return
+    if raised or row.releasing_at is not None:
+        block_anew(tx, row, level="hold" if raised else row.level, relist_until=relist_until)
+
+
+def block_anew(tx: Connection, row: Row[Any], *, level: Level, relist_until: Micros | None = None) -> None:
+    """Take a live row back to `requested`, under a new generation.
+
+    A generation has a marker token of its own, so that a release that was under way can only take away the
+    block it knew of, however late it comes.
+    """
     values = {
-        "level": "hold" if raised else row.level,
+        "level": level,
+        "generation": quarantine.c.generation + 1,
         "releasing_at": None,
         "gone_at": None,
         "relist_until": relist_until or row.relist_until,
@@ -114,34 +123,70 @@ def by_id(tx: Connection, quarantine_id: int) -> Row[Any]:
 
 
 def of_cover(tx: Connection, cover_version_id: int) -> Sequence[Row[Any]]:
-    """Live rows of a cover version, the cover's own object first, each with `wanted`."""
-    mine = (
+    """Live rows that block a cover version, the cover's own object first, each with `wanted`.
+
+    Its own rows, and those of another cover version with the same object that it has or had a claim on.
+    """
+    found = (
         select(quarantine, WANTED.label("wanted"))
-        .where(quarantine.c.cover_version_id == cover_version_id, LIVE)
+        .where(or_(quarantine.c.cover_version_id == cover_version_id, _claimed_for(cover_version_id)), LIVE)
         .order_by(quarantine.c.rendition, quarantine.c.id)
     )
-    return tx.execute(mine).all()
+    return tx.execute(found).all()
+
+
+def _claimed_for(cover_version_id: int) -> ColumnElement[bool]:
+    items = select(case_item.c.id).where(case_item.c.cover_version_id == cover_version_id)
+    answers = select(screening.c.id).where(screening.c.cover_version_id == cover_version_id)
+    theirs = or_(
+        quarantine_claim.c.item_id.in_(items.scalar_subquery()),
+        quarantine_claim.c.screening_id.in_(answers.scalar_subquery()),
+    )
+    return (
+        select(quarantine_claim.c.id)
+        .where(quarantine_claim.c.quarantine_id == quarantine.c.id, theirs)
+        .exists()
+    )
+
+
+def covers_of(tx: Connection, row: Row[Any]) -> Sequence[int]:
+    """Every cover version that this row blocks or blocked: its own, and those that had a claim on it."""
+    by_item = (
+        select(case_item.c.cover_version_id)
+        .join(quarantine_claim, quarantine_claim.c.item_id == case_item.c.id)
+        .where(quarantine_claim.c.quarantine_id == row.id)
+    )
+    by_answer = (
+        select(screening.c.cover_version_id)
+        .join(quarantine_claim, quarantine_claim.c.screening_id == screening.c.id)
+        .where(quarantine_claim.c.quarantine_id == row.id)
+    )
+    claimed = {*tx.execute(by_item).scalars(), *tx.execute(by_answer).scalars()}
+    return sorted({int(row.cover_version_id), *(int(one) for one in claimed)})
 
 
 def hold(
     tx: Connection, row: Row[Any], *, vaulted: bool, sha256: bytes | None, gone: bool, now: Micros
-) -> None:
-    """The object is blocked, and in the vault where the level says so."""
+) -> bool:
+    """The object is blocked, and in the vault where the level says so; False where more is owed by now."""
     values = {
         "blocked_at": row.blocked_at or now,
         "vaulted_at": (row.vaulted_at or now) if vaulted else row.vaulted_at,
         "sha256": sha256 or row.sha256,
         "gone_at": now if gone else None,
+        "checked_at": now,
         "probes": quarantine.c.probes + 1,
     }
-    same_level = quarantine.c.level == row.level
-    if not tx.execute(select(quarantine.c.id).where(quarantine.c.id == row.id, same_level)).first():
-        return  # raised to a hold meanwhile: the row is still requested and the next look takes it on
+    if by_id(tx, row.id).generation != row.generation:
+        return False  # renewed meanwhile: more is owed than was done, and the next look takes it on
     move(tx, quarantine, row, machine=QUARANTINE, event=QuarantineEvent.HOLD, values=values)
+    return True
 
 
 def note_probe(tx: Connection, quarantine_id: int, *, gone: bool, now: Micros) -> None:
-    values = {"probes": quarantine.c.probes + 1, "gone_at": now if gone else None}
+    """Remember what asking again said; `gone_at` stays the first time it was gone for good."""
+    gone_at = func.coalesce(quarantine.c.gone_at, now) if gone else None
+    values = {"probes": quarantine.c.probes + 1, "gone_at": gone_at, "checked_at": now}
     held = (quarantine.c.id == quarantine_id, quarantine.c.state == QuarantineState.HELD.value)
     tx.execute(update(quarantine).where(*held).values(values))
 
@@ -157,7 +202,8 @@ def end(
 ) -> bool:
     """Close the row: its object was put back, or was replaced. False where it was claimed meanwhile."""
     current = by_id(tx, row.id)
-    if current.ended_at is not None or current.releasing_at is None or claimants(tx, row.id):
+    stale = current.generation != row.generation or current.releasing_at is None
+    if current.ended_at is not None or stale or claimants(tx, row.id):
         return False
     values = {"ended_at": now, "retain_until": retain_until, "releasing_at": None}
     move(tx, quarantine, current, machine=QUARANTINE, event=event, values=values)
@@ -190,10 +236,14 @@ def owing(tx: Connection, *, before: Micros, limit: int) -> Sequence[int]:
     return [int(one) for one in tx.execute(found).scalars()]
 
 
-def unverified(tx: Connection, *, limit: int) -> Sequence[Row[Any]]:
-    """Held rows that no probe has seen gone, least probed first."""
-    held = (quarantine.c.state == QuarantineState.HELD.value, quarantine.c.gone_at.is_(None))
-    return tx.execute(select(quarantine).where(*held).order_by(quarantine.c.probes).limit(limit)).all()
+def to_ask(tx: Connection, *, not_gone_since: Micros, gone_since: Micros, limit: int) -> Sequence[Row[Any]]:
+    """Held rows to ask for again: not seen gone and not asked since then, or gone and not asked for long."""
+    again = or_(
+        and_(quarantine.c.gone_at.is_(None), quarantine.c.checked_at < not_gone_since),
+        quarantine.c.checked_at < gone_since,
+    )
+    due = (quarantine.c.state == QuarantineState.HELD.value, again)
+    return tx.execute(select(quarantine).where(*due).order_by(quarantine.c.checked_at).limit(limit)).all()
 
 
 def held(tx: Connection) -> Sequence[Row[Any]]:

@@ -272,6 +272,12 @@ def forget(tx: Connection, fingerprint_ids: Sequence[int]) -> None:
     tx.execute(delete(fingerprint).where(fingerprint.c.id.in_(fingerprint_ids)))
 
 
+def budgets_spent(tx: Connection, *, now: Micros) -> frozenset[str]:
+    """The scopes whose hold budget stopped consequences within the last hour."""
+    recent = (screening.c.budget_spent.is_not(None), screening.c.decided_at > now - BUDGET_WINDOW)
+    return frozenset(tx.execute(select(screening.c.budget_spent).where(*recent).distinct()).scalars())
+
+
 # ── what the keeper looks for ──────────────────────────────────────────────────────────────────────────────
 
 

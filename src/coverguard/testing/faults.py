@@ -47,11 +47,18 @@ class FaultPlan:
         self._when = when
         self._error = error
         self._lock = threading.Lock()
+        self._stopped = False
         self.calls: list[str] = []  # the operations asked for, in order
         self.failed: list[str] = []  # those of them that were made to fail
 
+    def stop(self) -> None:
+        """Neither count nor fail from now on."""
+        self._stopped = True
+
     def begin(self, name: str) -> bool:
         """Count an operation that is about to be done, or fail before it; return whether to fail after it."""
+        if self._stopped:
+            return False
         with self._lock:
             self.calls.append(name)
             fails = len(self.calls) in self._failing
@@ -78,18 +85,18 @@ class FaultyDatabase(Database):
 
     def __init__(self, url: str, *, plan: FaultPlan, durable: bool = True) -> None:
         super().__init__(url, durable=durable)
-        self._plan = plan
+        self.plan = plan
 
     @contextmanager
     def transaction(self) -> Iterator[Connection]:
         with super().transaction() as tx:
             yield tx
-            fails = self._plan.begin("database.commit")
-        self._plan.end("database.commit", fails=fails)
+            fails = self.plan.begin("database.commit")
+        self.plan.end("database.commit", fails=fails)
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
-        with self._plan.call("database.read"), super().reading() as tx:
+        with self.plan.call("database.read"), super().reading() as tx:
             yield tx
 
 

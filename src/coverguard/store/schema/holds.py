@@ -30,6 +30,7 @@ quarantine = Table(
     Column("rendition", Boolean, nullable=False),
     *word("state", QuarantineState),
     *word("level", ("block", "hold")),  # hold = block + verified vault copy
+    Column("generation", Integer, nullable=False, server_default="1"),  # raised whenever it is blocked anew
     moment("requested_at"),
     moment("blocked_at", nullable=True),
     moment("vaulted_at", nullable=True),
@@ -39,6 +40,7 @@ quarantine = Table(
     moment("relist_until", nullable=True),  # look again for renditions until then
     moment("ended_at", nullable=True),
     moment("retain_until", nullable=True),
+    moment("checked_at", nullable=True),  # when somebody last asked
     Column("probes", Integer, nullable=False, server_default="0"),
     CheckConstraint("(state IN ('requested', 'held')) = (ended_at IS NULL)", name="ended"),
     CheckConstraint("state <> 'held' OR blocked_at IS NOT NULL", name="held_is_blocked"),

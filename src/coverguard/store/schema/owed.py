@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import JSON, Column, Index, Integer, LargeBinary, String, Table, UniqueConstraint, text
+from sqlalchemy import JSON, Column, Index, Integer, LargeBinary, String, Table, text
 
 from coverguard.store.schema.columns import metadata, moment, refers, row_id, word
 
@@ -17,8 +17,15 @@ obligation = Table(
     moment("opened_at"),
     moment("due_at"),
     moment("met_at", nullable=True),
-    UniqueConstraint("kind", "item_id"),
     Index(None, "due_at"),
+    Index(
+        "uq_obligation_open",
+        "kind",
+        "item_id",
+        unique=True,
+        sqlite_where=text("met_at IS NULL"),
+        postgresql_where=text("met_at IS NULL"),
+    ),
 )
 
 outbox = Table(

@@ -371,6 +371,7 @@ def upgrade() -> None:
         sa.Column("rendition", sa.Boolean(), nullable=False),
         sa.Column("state", sa.String(length=32), nullable=False),
         sa.Column("level", sa.String(length=32), nullable=False),
+        sa.Column("generation", sa.Integer(), server_default="1", nullable=False),
         sa.Column("requested_at", sa.BigInteger(), nullable=False),
         sa.Column("blocked_at", sa.BigInteger(), nullable=True),
         sa.Column("vaulted_at", sa.BigInteger(), nullable=True),
@@ -380,6 +381,7 @@ def upgrade() -> None:
         sa.Column("relist_until", sa.BigInteger(), nullable=True),
         sa.Column("ended_at", sa.BigInteger(), nullable=True),
         sa.Column("retain_until", sa.BigInteger(), nullable=True),
+        sa.Column("checked_at", sa.BigInteger(), nullable=True),
         sa.Column("probes", sa.Integer(), server_default="0", nullable=False),
         sa.CheckConstraint(
             "(state IN ('requested', 'held')) = (ended_at IS NULL)", name=op.f("ck_quarantine_ended")
@@ -534,9 +536,16 @@ def upgrade() -> None:
         ),
         sa.ForeignKeyConstraint(["item_id"], ["case_item.id"], name=op.f("fk_obligation_item_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_obligation")),
-        sa.UniqueConstraint("kind", "item_id", name=op.f("uq_obligation_kind_item_id")),
     )
     op.create_index(op.f("ix_obligation_due_at"), "obligation", ["due_at"], unique=False)
+    op.create_index(
+        "uq_obligation_open",
+        "obligation",
+        ["kind", "item_id"],
+        unique=True,
+        sqlite_where=sa.text("met_at IS NULL"),
+        postgresql_where=sa.text("met_at IS NULL"),
+    )
     op.create_table(
         "quarantine_claim",
         sa.Column(
