@@ -1,11 +1,11 @@
-"""One upload in, one answer recorded, every act done: each decision in both modes, from message to stranger."""
+"""One upload in, one answer recorded, every act done: each decision in both modes, message to stranger."""
 
 from __future__ import annotations
 
 from datetime import timedelta
 
 import pytest
-from world import ADA, GATED, WATCHED, BEGINNING, altered, exact, fingerprint, near, picture
+from world import GATED, WATCHED, altered, exact, fingerprint, near, picture
 
 from coverguard.errors import BadMessage
 from coverguard.model import Algorithm, Category, Done, ListAction, Opinion, Reject, Surface
@@ -54,8 +54,8 @@ def test_hold(world, surface, row):
     upload = world.upload(picture(1), surface=surface, uploader="mallory")
     assert upload.outcome == Done(note="hold")
     assert facts(world, upload) == {
-        "answer": "hold", "told": ["cover.withheld"], "holds": [("hold", "held")], "served": False, "vault": 1,
-        "items": ["open"],
+        "answer": "hold", "told": ["cover.withheld"], "holds": [("hold", "held")], "served": False,
+        "vault": 1, "items": ["open"],
     }  # fmt: skip
     assert world.vault() == [picture(1)]
     assert world.types("safety") == ["match.found", "account.flagged"]
@@ -84,8 +84,9 @@ REFERRED = [
 ]
 
 
-@pytest.mark.parametrize(("surface", "category", "told", "holds", "served"), REFERRED)
-def test_refer(world, surface, category, told, holds, served):
+@pytest.mark.parametrize("case", REFERRED)
+def test_refer(world, case):
+    surface, category, told, holds, served = case
     world.list_of(near(picture(1)), action=ListAction.REFER, category=category)
     upload = world.upload(picture(1), surface=surface)
     assert facts(world, upload) == {
@@ -166,7 +167,7 @@ def test_the_answer_says_what_it_was_judged_at(world):
     (match,) = world.matches(upload)
     assert (match.distance, match.algorithm, match.view, match.judged_seq) == (7, "pdq", "displayed", newest)
     stored = world.rows("fingerprint", cover_version_id=world.cover(upload).id)[0]
-    assert (stored.judged_seq, stored.format, stored.width) == (newest, "png", 128) or stored.format == "PNG"
+    assert (stored.judged_seq, stored.format, stored.width) == (newest, "PNG", 128)
     assert stored.sha256 == fingerprint(picture(1)).digests["sha256"]
     views = world.rows("fingerprint_view", fingerprint_id=stored.id)
     assert [view.pdq for view in views] == [one.signals["pdq"] for one in fingerprint(picture(1)).views]
@@ -385,7 +386,7 @@ def test_one_open_case_an_uploader(world):
     with world.database.reading() as tx:
         parties = [(row.platform_id, row.role) for row in cases.parties(tx, files[0].id)]
         assert [row.items for row in cases.cases(tx)] == [3, 1]
-    assert parties == [("uploader-1", "uploader")] or parties == [("u1", "uploader")]
+    assert parties == [("u1", "uploader")]
 
 
 def test_the_owner_of_a_playlist_is_not_the_uploader(world):
@@ -395,8 +396,3 @@ def test_the_owner_of_a_playlist_is_not_the_uploader(world):
     (flagged,) = [event for event in world.told("safety") if event.type == "account.flagged"]
     assert flagged.account_id == "u1"
     assert len(world.rows("party")) == 1
-
-
-def test_the_clock_began(world):
-    assert world.clock.now() == BEGINNING
-    assert ADA.name == "Ada"

@@ -293,6 +293,7 @@ PARTIAL = {
     "uq_quarantine_live": (
         "quarantine", ("bucket", "key", "version_id"), {"state": "released", "ended_at": AT},
     ),
+    "uq_obligation_open": ("obligation", ("kind", "item_id"), {"met_at": AT}),
     "uq_alarm_open": ("alarm", ("kind", "subject"), {"closed_at": AT}),
 }  # fmt: skip
 

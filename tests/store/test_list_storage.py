@@ -298,7 +298,7 @@ def test_an_entry_that_changes_its_algorithm_is_not_listed_twice(made, database,
     changed = row("a", algorithm=Algorithm.SHA256)
     with database.transaction() as tx:
         lists.write_entries(tx, keys, list_id=listed, rows=[changed], now=NOW)
-        lists.withdraw_other_algorithms(tx, list_id=listed, rows=[changed], now=NOW)
+        lists.withdraw_renamed(tx, list_id=listed, rows=[changed], now=NOW)
     assert {one[1] for one in made.listed()} == {Algorithm.SHA256, Algorithm.PDQ}
     with database.reading() as tx:
         assert lists.stored_rows(tx, listed)["a"] == lists.row_mac(keys, changed)

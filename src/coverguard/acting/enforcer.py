@@ -151,14 +151,13 @@ class Enforcer:
             if not quarantines.end(tx, row, event, retain_until=retain_until, now=now):
                 return  # claimed again: the row is requested now, and the next look blocks again
             audit.write(tx, now=now, verb=event.value, subject=row.ref)
-            if event is not QuarantineEvent.SUPERSEDE:
-                self._tell_released(tx, row, now=now)
+            self._tell_released(tx, row, now=now)
 
     def _tell_released(self, tx: Connection, row: Row[Any], *, now: Micros) -> None:
-        """Every cover version that this row blocked and that nothing blocks any more."""
+        """Of every cover version that this row blocked, that nothing blocks any more and that was put back."""
         for cover_version_id in quarantines.covers_of(tx, row):
             cover = covers.by_id(tx, cover_version_id)
-            if cover.deleted_at is None and not quarantines.of_cover(tx, cover_version_id):
+            if quarantines.put_back(tx, cover) and not quarantines.of_cover(tx, cover_version_id):
                 outbox.tell_pipeline(tx, cover=cover, event="cover.released", now=now)
 
     def _unblock(self, row: Row[Any], ref: ObjectRef, *, deleted: bool) -> QuarantineEvent:
@@ -183,7 +182,7 @@ class Enforcer:
     # ── renditions, settling ───────────────────────────────────────────────────────────────────────────────
 
     def _find_renditions(self, cover_version_id: int) -> None:
-        """Give every rendition that exists now the claims of the cover's own object."""
+        """Give every rendition that exists now, or whose own claims were dropped, those of the cover's object."""
         with self.database.reading() as tx:
             live = quarantines.of_cover(tx, cover_version_id)
             cover = covers.by_id(tx, cover_version_id)
@@ -191,7 +190,8 @@ class Enforcer:
         if main is None:
             return
         known = {ref_of(row) for row in live}
-        found = [info.ref for info in self._renditions(cover) if info.ref not in known]
+        found = [ref_of(row) for row in live if row.rendition and not row.wanted]
+        found += [info.ref for info in self._renditions(cover) if info.ref not in known]
         if not found:
             return
         with self.database.transaction() as tx:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
+from coverguard import __version__
 from coverguard.acting import Enforcer
 from coverguard.acting.enforcer import ref_of
 from coverguard.errors import BadMessage, ContentRejected, IntegrityFailure, ObjectMissing, TransientError
@@ -65,7 +66,7 @@ class Screener:
             mode = self.modes[event.cover.surface]
             cover = covers.announce(tx, event, mode=mode, sent_at=sent_at, now=self.clock.now())
             row = screenings.get(tx, cover.id, Origin.UPLOAD, UPLOAD_ORIGIN_ID)
-        if row is None or row.decision == "not_screened":
+        if row is None or _may_improve(row):
             row = self._answer(cover, watch)
         if row.settled_at is None:
             with watch.phase("act"):
@@ -125,3 +126,10 @@ class Screener:
             return Done(note=row.decision)
         wait = max(row.retry_at - self.clock.now(), 0)
         return Retry(after=timedelta(microseconds=wait), note="not_screened")
+
+
+def _may_improve(row: Row[Any]) -> bool:
+    """Whether looking again can change the answer: real ones are final, and some bytes can never be read."""
+    if row.decision != "not_screened":
+        return False
+    return bool(row.reason != NotScreenedReason.UNREADABLE_CONTENT.value or row.software != __version__)

@@ -209,20 +209,6 @@ def withdraw(tx: Connection, *, list_id: int, source_entry_ids: Sequence[str], n
     return seq
 
 
-def withdraw_other_algorithms(tx: Connection, *, list_id: int, rows: Sequence[ListRow], now: Micros) -> None:
-    """Take out what these ids were before under another algorithm: a source's id stands for one digest."""
-    for row in rows:
-        stale = (
-            list_entry.c.list_id == list_id,
-            list_entry.c.source_entry_id == row.source_entry_id,
-            list_entry.c.algorithm != row.algorithm.value,
-            list_entry.c.withdrawn_at.is_(None),
-        )
-        if tx.execute(select(list_entry.c.id).where(*stale).limit(1)).first():
-            seq = note_change(tx, list_id=list_id, kind="entries", entries=1, now=now)
-            tx.execute(update(list_entry).where(*stale).values(withdrawn_at=now, changed_seq=seq))
-
-
 def withdraw_learnt(tx: Connection, *, item_id: int, now: Micros) -> None:
     """Take out what was learnt from an item whose confirmation no longer stands."""
     learnt = (list_entry.c.item_id == item_id, list_entry.c.withdrawn_at.is_(None))
@@ -254,7 +240,12 @@ def suppress(
     key = {"entry_id": entry_id, "kind": kind.value, "digest_mac": keys.mac(PURPOSE, digest)}
     sealed = keys.seal(PURPOSE, digest, context=_suppression_place(entry_id, kind.value))
     values = {"digest_sealed": sealed, "verdict_id": verdict_id, "created_at": now, "review_at": review_at}
-    if insert_once(tx, suppression, key, values)[1]:
+    row_id, changed = insert_once(tx, suppression, key, values)
+    if not changed:  # lifted before, and now cleared again
+        lifted = (suppression.c.id == row_id, suppression.c.lifted_at.is_not(None))
+        again = update(suppression).where(*lifted).values(**values, lifted_at=None)
+        changed = tx.execute(again).rowcount == 1
+    if changed:
         list_id = tx.execute(select(list_entry.c.list_id).where(list_entry.c.id == entry_id)).scalar_one()
         note_change(tx, list_id=list_id, kind="suppression", entries=0, now=now)
 
@@ -282,7 +273,9 @@ def withdraw_renamed(tx: Connection, *, list_id: int, rows: Sequence[ListRow], n
             list_entry.c.algorithm != row.algorithm.value,
             list_entry.c.withdrawn_at.is_(None),
         )
-        tx.execute(update(list_entry).where(*before).values(withdrawn_at=now))
+        if tx.execute(select(list_entry.c.id).where(*before).limit(1)).first():
+            seq = note_change(tx, list_id=list_id, kind="entries", entries=1, now=now)
+            tx.execute(update(list_entry).where(*before).values(withdrawn_at=now, changed_seq=seq))
 
 
 # ── the snapshot ───────────────────────────────────────────────────────────────────────────────────────────

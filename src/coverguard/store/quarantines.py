@@ -165,6 +165,17 @@ def covers_of(tx: Connection, row: Row[Any]) -> Sequence[int]:
     return sorted({int(row.cover_version_id), *(int(one) for one in claimed)})
 
 
+def put_back(tx: Connection, cover: Row[Any]) -> bool:
+    """Whether the cover's own object ended as it was before, and not as superseded by something newer."""
+    own = (
+        quarantine.c.bucket == cover.bucket,
+        quarantine.c.key == cover.key,
+        quarantine.c.version_id == cover.version_id,
+    )
+    newest = select(quarantine.c.state).where(*own).order_by(quarantine.c.id.desc()).limit(1)
+    return tx.execute(newest).scalar_one_or_none() != QuarantineState.SUPERSEDED.value
+
+
 def hold(
     tx: Connection, row: Row[Any], *, vaulted: bool, sha256: bytes | None, gone: bool, now: Micros
 ) -> bool:
