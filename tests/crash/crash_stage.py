@@ -57,6 +57,7 @@ START = Micros(1_700_000_000_000_000)
 SIDE = 200
 LEASE_AND_MORE = timedelta(seconds=61)
 ACTS_ARE_TAKEN_UP = timedelta(seconds=6)
+LOST_MESSAGES_ARE_SENT_AGAIN = timedelta(minutes=11)
 TWO_HOURS = timedelta(hours=2)
 
 
@@ -263,6 +264,9 @@ class Stage:
                 self.clock.sleep(LEASE_AND_MORE)
                 busy = True
             elif left["delayed"] and not waiting:
+                busy = True
+            elif not left and self.one("SELECT id FROM screening WHERE retry_at IS NOT NULL"):
+                self.clock.sleep(LOST_MESSAGES_ARE_SENT_AGAIN)
                 busy = True
             busy |= self.tick()
             self.clock.sleep(ACTS_ARE_TAKEN_UP)

@@ -246,4 +246,5 @@ def test_a_fault_at_every_call_of_a_step_leaves_no_trace(clean, step, kind):
         assert plan.failed == [name], "the run up to the fault is not the clean one"
         if found:
             failures[f"{when} call {number}, {name}"] = found
-    assert not failures
+    told = (f"{call}:\n    " + "\n    ".join(found) for call, found in failures.items())
+    assert not failures, f"{len(failures)} calls, the first:\n" + next(told)

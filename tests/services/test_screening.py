@@ -8,7 +8,7 @@ import pytest
 from world import GATED, WATCHED, altered, exact, fingerprint, near, picture
 
 from coverguard.errors import BadMessage
-from coverguard.model import Algorithm, Category, Done, ListAction, Opinion, Reject, Surface
+from coverguard.model import Algorithm, Category, Done, ListAction, Mode, Opinion, Reject, Surface
 from coverguard.store import cases
 from coverguard.testing.pictures import Alteration, Kind
 
@@ -147,11 +147,13 @@ def test_a_redelivery_does_not_judge_again_by_newer_lists(world):
     assert world.answer(upload).decision == "pass"
 
 
-def test_the_mode_is_that_of_the_first_announcement(world, make_world):
-    upload = world.upload(picture(1), surface=WATCHED)
-    assert world.cover(upload).mode == "watch"
-    other = make_world(modes=dict.fromkeys(Surface, "gate"))
+def test_modes_are_set_by_surface(make_world):
+    other = make_world(modes=dict.fromkeys(Surface, Mode.GATE))
     assert other.cover(other.upload(picture(1), surface=WATCHED)).mode == "gate"
+    other = make_world()
+    assert [other.cover(other.upload(picture(1), surface=one)).mode for one in Surface] == [
+        "gate", "watch", "gate",
+    ]  # fmt: skip
 
 
 # ── what is recorded ───────────────────────────────────────────────────────────────────────────────────────
@@ -167,7 +169,7 @@ def test_the_answer_says_what_it_was_judged_at(world):
     (match,) = world.matches(upload)
     assert (match.distance, match.algorithm, match.view, match.judged_seq) == (7, "pdq", "displayed", newest)
     stored = world.rows("fingerprint", cover_version_id=world.cover(upload).id)[0]
-    assert (stored.judged_seq, stored.format, stored.width) == (newest, "PNG", 128)
+    assert (stored.judged_seq, stored.format, stored.width) == (newest, "png", 128)
     assert stored.sha256 == fingerprint(picture(1)).digests["sha256"]
     views = world.rows("fingerprint_view", fingerprint_id=stored.id)
     assert [view.pdq for view in views] == [one.signals["pdq"] for one in fingerprint(picture(1)).views]

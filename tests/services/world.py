@@ -10,7 +10,7 @@ import functools
 import itertools
 import json
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
@@ -312,19 +312,32 @@ class World:
         return self.deliver(self.message("cover.deleted", cover=cover))
 
     @contextmanager
-    def unreachable(self, ref: ObjectRef, *, gone: bool = False):
-        """The object's folder cannot be read for a while; or is not there yet."""
-        path = self.home / "objects" / ref.bucket
-        folder = path.joinpath(*directory_names(ref.key.encode()), OWN)
-        away = folder.with_name("away")
-        folder.rename(away)
-        if not gone:
-            (folder / "versions.json").mkdir(parents=True)
+    def unreachable(self, ref: ObjectRef, *, whole: bool = False) -> Iterator[None]:
+        """The bytes cannot be read for a while, nor, with `whole`, anything of the object."""
+        folder = self._folder(ref)
+        path = folder / ("versions.json" if whole else ref.version_id)
+        away = path.with_name("away")
+        path.rename(away)
+        path.mkdir()
+        try:
+            yield
+        finally:
+            path.rmdir()
+            away.rename(path)
+
+    @contextmanager
+    def absent(self, ref: ObjectRef) -> Iterator[None]:
+        """The object is not there yet."""
+        folder = self._folder(ref)
+        away = folder.rename(folder.with_name("away"))
         try:
             yield
         finally:
             shutil.rmtree(folder, ignore_errors=True)
             away.rename(folder)
+
+    def _folder(self, ref: ObjectRef) -> Path:
+        return (self.home / "objects" / ref.bucket).joinpath(*directory_names(ref.key.encode()), OWN)
 
     # ── looking ────────────────────────────────────────────────────────────────────────────────────────────
 

@@ -154,7 +154,7 @@ class Enforcer:
             self._tell_released(tx, row, now=now)
 
     def _tell_released(self, tx: Connection, row: Row[Any], *, now: Micros) -> None:
-        """Of every cover version that this row blocked, that nothing blocks any more and that was put back."""
+        """Of every cover version that this row blocked, that is put back and that nothing blocks any more."""
         for cover_version_id in quarantines.covers_of(tx, row):
             cover = covers.by_id(tx, cover_version_id)
             if quarantines.put_back(tx, cover) and not quarantines.of_cover(tx, cover_version_id):
@@ -182,7 +182,7 @@ class Enforcer:
     # ── renditions, settling ───────────────────────────────────────────────────────────────────────────────
 
     def _find_renditions(self, cover_version_id: int) -> None:
-        """Give every rendition that exists now, or whose own claims were dropped, those of the cover's object."""
+        """Give every rendition, new or no longer claimed itself, the claims of the cover's own object."""
         with self.database.reading() as tx:
             live = quarantines.of_cover(tx, cover_version_id)
             cover = covers.by_id(tx, cover_version_id)

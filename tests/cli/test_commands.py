@@ -1,0 +1,274 @@
+"""The commands as people type them: what they print, what they refuse, and how they end."""
+
+import json
+import os
+import pwd
+import threading
+from datetime import timedelta
+
+import pytest
+
+from coverguard import bootstrap
+from coverguard.cli import main
+from coverguard.imaging import fingerprint
+from coverguard.local import fileserver
+from coverguard.telemetry import Log
+from coverguard.testing.pictures import Alteration, Kind, alter, draw, encode
+from coverguard.worker import Heartbeat
+
+ME = pwd.getpwuid(os.getuid()).pw_name
+OTHER = next(one for one in pwd.getpwall() if one.pw_uid != os.getuid())
+EVERYTHING = '["moderator", "senior_moderator", "list_editor", "list_reader", "operator"]'
+
+
+class Machine:
+    """One deployment and its command line."""
+
+    def __init__(self, home, capsys):
+        self.home = home
+        self._capsys = capsys
+
+    def __call__(self, *arguments, code=0):
+        found = main(["--home", str(self.home), *map(str, arguments)])
+        printed = self._capsys.readouterr()
+        assert found == code, printed
+        return printed.out if code in (0, 1) else printed.err
+
+    def json(self, *arguments, code=0):
+        return json.loads(self(*arguments, "--json", code=code))
+
+    def settings(self, text):
+        (self.home / "coverguard.toml").write_text(text, encoding="utf-8")
+
+    def work(self):
+        """Serve everything that waits, then one tick of the keeper."""
+        with bootstrap.deployment(self.home, log=Log(stream=None)) as parts:
+            worker, stop = parts.worker(), threading.Event()
+            with Heartbeat(lease=timedelta(seconds=60), log=parts.log) as heartbeat:
+                while worker.serve_once(heartbeat, stop):
+                    pass
+            for step in parts.keeper().steps():
+                step()
+
+
+@pytest.fixture
+def machine(tmp_path, capsys):
+    made = Machine(tmp_path / "home", capsys)
+    made("migrate")
+    store = bootstrap.folder_store(bootstrap.settings.load(made.home))
+    with fileserver.serve(store, public=frozenset({"public"}), port=0) as server:
+        made.settings(
+            f"file_server_port = {server.port}\nverdict_on_cli = true\ntrust_sudo = true\n"
+            f"[people]\n{ME} = {EVERYTHING}\n{OTHER.pw_name} = {EVERYTHING}\n"
+        )
+        yield made
+
+
+@pytest.fixture
+def picture(tmp_path):
+    path = tmp_path / "picture.png"
+    path.write_bytes(encode(draw(Kind.SCENE, 3, side=320)))
+    return path
+
+
+@pytest.fixture
+def listed(machine, picture, tmp_path):
+    """The picture is on a list that may hold."""
+    pdq = fingerprint(picture.read_bytes()).views[0].signals["pdq"].hex()
+    file = tmp_path / "list.csv"
+    file.write_text(f"id,algorithm,digest\nentry-1,pdq,{pdq}\n", encoding="utf-8")
+    machine("lists", "add", "demo", "--source", "tests", "--category", "child_abuse", "--action", "hold")
+    machine("lists", "load", "demo", file)
+    return file
+
+
+def test_help_teaches(capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(["--help"])
+    shown = capsys.readouterr().out
+    assert ended.value.code == 0
+    for word in ("migrate", "worker", "keeper", "verify", "doctor", "demo", "first steps", "exit codes"):
+        assert word in shown
+
+
+@pytest.mark.parametrize("arguments", [[], ["nonsense"], ["emit"], ["verdict", "confirm", "item-1"]])
+def test_a_senseless_call_is_told_how(arguments, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    assert ended.value.code == 2
+    assert "usage: coverguard" in capsys.readouterr().err
+
+
+def test_nothing_runs_before_migrate(tmp_path, capsys):
+    machine = Machine(tmp_path / "none", capsys)
+    assert "coverguard migrate" in machine("verify", code=2)
+
+
+def test_settings_that_make_no_sense_are_named(machine):
+    machine.settings("gracee = '1m'\n")
+    assert "unknown setting gracee" in machine("verify", code=2)
+    machine.settings("grace = '-1m'\n")
+    assert "setting grace" in machine("verify", code=2)
+
+
+def test_nobody_has_a_role_until_given(machine, picture):
+    machine.settings("")
+    add = ["lists", "add", "x", "--source", "s", "--category", "other"]
+    for arguments in (add, ["cases"], ["match", picture], ["queue", "redrive", "uploads"]):
+        assert f"user {ME} has no roles" in machine(*arguments, code=3)
+
+
+def test_the_environment_cannot_name_a_person(machine, monkeypatch):
+    machine.settings('[people]\nsomebody = ["moderator"]\n')
+    for name in ("LOGNAME", "USER", "LNAME", "USERNAME", "SUDO_USER"):
+        monkeypatch.setenv(name, "somebody")
+    monkeypatch.setenv("SUDO_UID", str(OTHER.pw_uid))  # not trusted unless the settings say so
+    assert f"user {ME} has no roles" in machine("cases", code=3)
+
+
+def test_lists_are_loaded_shown_and_ruled(machine, listed):
+    assert machine.json("lists", "show")[0] | {"rule": 0} == {
+        "list": "demo", "source": "tests", "entries": 1, "enabled": "yes",
+        "category": "child_abuse", "action": "hold", "pdq": 31, "phash256": -1, "quality": 50, "rule": 0,
+    }  # fmt: skip
+    assert machine.json("lists", "load", "demo", listed)["new or changed"] == 0
+    machine("lists", "rule", "demo", "--pdq-radius", 20, "--note", "trying")
+    machine("lists", "disable", "demo")
+    (shown,) = machine.json("lists", "show")
+    assert (shown["pdq"], shown["rule"], shown["enabled"], shown["action"]) == (20, 2, "no", "hold")
+
+
+def test_a_bad_list_file_is_told_by_line_and_never_by_content(machine, listed):
+    listed.write_text("id,algorithm,digest\nentry-1,pdq,SECRETSECRET\n", encoding="utf-8")
+    told = machine("lists", "load", "demo", listed, code=1)
+    assert "line 2: digest is not hex" in told
+    assert "SECRET" not in told
+    listed.write_text("id,algorithm\n", encoding="utf-8")
+    machine("lists", "load", "demo", listed, code=2)
+    machine("lists", "load", "nowhere", listed, code=4)
+    assert "--algorithm" in machine("lists", "load", "demo", listed, "--format", "hex", code=2)
+
+
+def test_a_list_that_would_shrink_needs_a_word(machine, listed):
+    listed.write_text("id,algorithm,digest\n", encoding="utf-8")
+    assert "--confirm-shrink" in machine("lists", "load", "demo", listed, code=3)
+    assert machine.json("lists", "load", "demo", listed, "--confirm-shrink")["withdrawn"] == 1
+
+
+def test_fingerprint_and_match(machine, listed, picture, tmp_path):
+    (shown,) = machine.json("fingerprint", picture)
+    assert (shown["format"], shown["width"], len(shown["views"][0]["pdq"])) == ("png", 320, 64)
+    broken = tmp_path / "broken.jpg"
+    broken.write_bytes(b"no picture")
+    assert "not screened: unsupported_format" in machine("fingerprint", broken, code=1)
+    mirrored = tmp_path / "mirrored.png"
+    mirrored.write_bytes(alter(draw(Kind.SCENE, 3, side=320), Alteration.MIRRORED))
+    results = machine.json("match", picture, mirrored, broken)
+    assert [one["decision"] for one in results] == ["hold", "hold", "not_screened: unsupported_format"]
+    assert results[1]["matches"][0]["orientation"] == "mirrored"
+    machine("fingerprint", tmp_path / "nowhere", code=2)
+
+
+def test_from_emit_to_a_released_cover_by_two_people(machine, listed, picture, monkeypatch):
+    told = machine("emit", picture, "--surface", "profile_image", "--cover", "c1", "--uploader", "u1")
+    assert "announced cover c1 version 1" in told
+    assert machine.json("queue", "stats")[0]["visible"] == 1
+    machine.work()
+    assert machine("verify").endswith("every promise is kept\n")
+    (case,) = machine.json("cases")
+    assert (case["account"], case["category"], case["waiting"]) == ("u1", "child_abuse", 1)
+    shown = machine.json("cases", case["case"])
+    (item,) = shown["items"]
+    assert (item["held"], item["two people"]) == ("hold held", "yes")
+    explained = machine.json("explain", item["cover"])
+    assert explained["matches"][0]["list"] == "demo"
+    clear = ("verdict", "clear", item["item"], "--reason", "a lake", "--basis", "viewed")
+    assert "claim the item before" in machine(*clear, code=3)
+    machine("verdict", "claim", item["item"])
+    assert "a second person" in machine(*clear)
+    machine("verdict", "claim", item["item"])
+    assert "takes a second person" in machine(*clear, code=3)
+    machine("verdict", "unsure", item["item"], "--reason", "hm", "--basis", "viewed")
+    monkeypatch.setenv("SUDO_UID", str(OTHER.pw_uid))
+    machine("verdict", "claim", item["item"])
+    assert "a second person" in machine(
+        *clear
+    )  # the proposal was followed by another verdict: it starts again
+    monkeypatch.delenv("SUDO_UID")
+    machine("verdict", "claim", item["item"])
+    assert "clear recorded" in machine(*clear)
+    assert machine("cases") == "no case waits\n"
+    assert "case-" in machine("cases", "--closed")
+
+
+def test_a_confirmed_removal_owes_and_teaches(machine, listed, picture):
+    machine("emit", picture, "--surface", "profile_image", "--uploader", "u1")
+    machine.work()
+    (case,) = machine.json("cases")
+    (item,) = machine.json("cases", case["case"])["items"]
+    machine("verdict", "claim", item["item"])
+    why = ("--category", "child_abuse", "--reason", "it is", "--basis", "match_record")
+    told = machine("verdict", "confirm", item["item"], *why)
+    assert "confirm recorded" in told
+    assert any(row["list"] == "removed-here/child_abuse" for row in machine.json("lists", "show"))
+    checks = {one["check"]: one["state"] for one in machine.json("verify")["checks"]}
+    assert checks["takedowns_served"] == "owed"
+    assert set(checks.values()) == {"kept", "owed"}
+
+
+def test_verdicts_are_off_unless_switched_on(machine):
+    machine.settings(f"[people]\n{ME} = {EVERYTHING}\n")
+    assert "verdict_on_cli" in machine("verdict", "claim", "item-0", code=3)
+
+
+def test_unknown_references_say_where_to_look(machine):
+    assert "coverguard cases" in machine("verdict", "claim", "item-0", code=4)
+    machine("cases", "case-0", code=4)
+    machine("explain", "cover-0", code=4)
+
+
+def test_a_dead_letter_breaks_a_promise_until_it_is_redriven(machine):
+    with bootstrap.deployment(machine.home, log=Log(stream=None)) as parts:
+        parts.queue(bootstrap.UPLOADS).send(["no message"])
+    machine.work()
+    told = machine.json("verify", code=1)
+    assert not told["kept"]
+    assert [one for one in told["alarms"] if one[0] == "dead_letters"]
+    assert "1 dead letters are back" in machine("queue", "redrive", "uploads")
+
+
+def test_verify_sees_a_held_cover_that_is_public_again(machine, listed, picture):
+    machine("emit", picture, "--surface", "profile_image")
+    machine.work()
+    store = bootstrap.folder_store(bootstrap.settings.load(machine.home))
+    (marked,) = [one for one in _keys(store) if store.current("public", one) is None]
+    store.put("public", marked, picture.read_bytes(), content_type="image/png")  # the platform puts it back
+    found = {one["check"]: one for one in machine.json("verify", code=1)["checks"]}
+    assert found["held_covers_gone"]["state"] == "BROKEN"
+    machine.work()
+    machine("verify")
+
+
+def _keys(store):
+    """Every key the public bucket knows, shown or not."""
+    root = store._root / "public"
+    found = {path.parent for path in root.rglob("versions.json")}
+    assert found
+    return [
+        "/".join(part.removeprefix("=") for part in path.relative_to(root).parts if part != "@")
+        for path in found
+    ]
+
+
+def test_doctor_tells_what_is_missing(machine, tmp_path, capsys):
+    checks = {one["check"]: one for one in machine.json("doctor")}
+    assert checks["file server"]["state"] == "ok"
+    assert checks["lists"]["state"] == "note"
+    (machine.home / "coverguard.toml").write_text("nonsense", encoding="utf-8")
+    assert {one["check"]: one["state"] for one in machine.json("doctor", code=1)}["settings"] == "BAD"
+    assert "coverguard migrate" in Machine(tmp_path / "none", capsys)("doctor", code=1)
+
+
+def test_lost_keys_stop_the_start(machine, listed):
+    (machine.home / "keys").rename(machine.home / "lost")
+    assert "restore it from a backup" in machine("verify", code=2)
