@@ -14,6 +14,7 @@ from datetime import timedelta
 from typing import Any, Final
 
 from coverguard.acting import Enforcer
+from coverguard.acting.enforcer import UNSETTLED
 from coverguard.errors import CoverguardError, TransientError
 from coverguard.model import Micros, NotScreened, NotScreenedReason, Origin
 from coverguard.ports import Clock, Queue
@@ -114,15 +115,9 @@ class Keeper:
             self.enforcer.settle(cover_version_id)
         except CoverguardError as error:
             self.log.line("unsettled", error=type(error).__name__)
-            self._alarm(cover_version_id, on=True)
-        else:
-            self._alarm(cover_version_id, on=False)
-
-    def _alarm(self, cover_version_id: int, *, on: bool) -> None:
-        with self.database.transaction() as tx:
-            ref = covers.by_id(tx, cover_version_id).ref
-            change = alarms.ring if on else alarms.quiet
-            change(tx, kind="unsettled", subject=ref, now=self.clock.now())
+            with self.database.transaction() as tx:
+                ref = covers.by_id(tx, cover_version_id).ref
+                alarms.ring(tx, kind=UNSETTLED, subject=ref, now=self.clock.now())
 
     def verify_gone(self) -> int:
         """Ask again for held objects: soon where nobody has seen them gone, hourly where somebody has."""

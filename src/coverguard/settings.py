@@ -28,6 +28,7 @@ DEFAULT_MODES: Final = {
     Surface.PROFILE_IMAGE: Mode.WATCH,
     Surface.TRACK_ART: Mode.GATE,
 }
+_NUMBERS: Final = {"file_server_port": (1, 65_535), "hold_budget": (0, 10**9), "max_bytes": (1, 2**30)}
 _SPANS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
 
@@ -120,6 +121,8 @@ def load(home: Path) -> Settings:
             f"{FILE}: unknown setting {unknown[0]}; known are: {', '.join(sorted(known))}"
         )
     read = Settings(home=home, **{name: _value(name, value) for name, value in document.items()})
+    if read.vault_bucket in read.readable_buckets:
+        raise ConfigurationError(f"{FILE}: setting vault_bucket: must be a bucket of its own")
     read.places()
     return read
 
@@ -138,10 +141,13 @@ def _value(name: str, value: Any) -> Any:  # noqa: ANN401 - whatever TOML holds
                 return tuple(str(template) for template in value)
         if isinstance(default, timedelta):
             return _span(value)
-    except (ValueError, TypeError, AttributeError, KeyError) as error:
+    except (ValueError, TypeError, AttributeError, LookupError, OverflowError) as error:
         raise ConfigurationError(f"{FILE}: setting {name}: {error}") from error
     if type(value) is not type(default):
         raise ConfigurationError(f"{FILE}: setting {name}: expected {type(default).__name__}")
+    low, high = _NUMBERS.get(name, (None, None))
+    if low is not None and not low <= value <= high:
+        raise ConfigurationError(f"{FILE}: setting {name}: must be {low} to {high}")
     return value
 
 

@@ -17,9 +17,10 @@ from contextlib import contextmanager
 from enum import StrEnum
 from typing import Final, TextIO
 
-_WORD: Final = re.compile(r"(?![0-9a-f]{16})[a-z][a-z0-9_.-]{0,59}")  # and nothing like a digest
+_WORD: Final = re.compile(r"(?![0-9a-f]{16})[a-z][a-z0-9_.-]{0,59}")
 _REF: Final = re.compile(r"(cover|case|item|hold|verdict|list|queue|event)[-:][a-z0-9_.-]{1,60}")
 _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.]{0,79}(:[0-9]+)?")
+_DIGEST: Final = re.compile(r"[0-9a-fA-F]{20}")  # a reference of ours has 16 such characters
 
 FIELDS: Final[Mapping[str, str]] = {
     "event": "word",
@@ -94,6 +95,8 @@ def _checked(name: str, value: Value) -> Value:
     kind = FIELDS.get(name)
     if isinstance(value, StrEnum):
         value = value.value
+    if isinstance(value, str) and _DIGEST.search(value):
+        raise ValueError(f"log field {name} looks like a digest")
     match kind, value:
         case "number", bool() | int() | float():
             return round(value, 3) if isinstance(value, float) else value

@@ -82,6 +82,9 @@ class Worker:
         except LeaseLost:
             self.log.line("lease_lost", queue=delivery.queue, attempt=delivery.attempt)
             return
+        except TransientError:  # its lease runs out, and whoever gets it next finds it done; the others go on
+            self.log.line("not_settled", queue=delivery.queue, attempt=delivery.attempt)
+            return
         if isinstance(outcome, Reject):
             self.log.line("rejected", queue=delivery.queue, attempt=delivery.attempt)
 

@@ -38,11 +38,14 @@ LEFT_OUT: Mapping[str, Mapping[str, str]] = {
     },
 }
 LEFT_OUT_FACTS = {"gone": "audit of a hold: whether the first question saw it gone; asked again until it is"}
+RANDOM_HALF = re.compile(r"(?<=[0-9a-f]{8})-[0-9a-f]{16}")  # of version ids; the half that counts is compared
+ENDED = "gone_at of a quarantine that ended: asked for until it is gone, or until it is put back"
 MOMENT = re.compile(r"(_at|_until|^at)$")  # compared as whether there is one: the time is when we came to it
 CLOSED_ALARMS = "an alarm that rang and was quieted is history of the fault, not of the covers"
 
 REF = re.compile(r"(?:cover|case|item|hold|verdict)-[0-9a-f]{16}")
-ROW_IN_KEY = re.compile(r"(:match:\w+:|:not_screened:)\d+$")
+ROW_IN_KEY = re.compile(r"(:match:\w+:|:not_screened:)\d+")  # idempotency keys count rows
+TOLD_AT = re.compile(r'"occurred_at":"[^"]*",?')  # in bodies: a moment, too
 
 Row = dict[str, object]
 
@@ -101,13 +104,15 @@ class Names:
             return self.of.get(("verdict", value))
         if isinstance(value, bytes):
             return value.hex()
+        if table == "quarantine" and column == "gone_at" and row["ended_at"] is not None:
+            return ENDED
         return self.reworded(value) if isinstance(value, str) else value
 
     def reworded(self, text: str) -> str:
         """References as names; ids of rows in idempotency keys, and moments in bodies, left out."""
         named = REF.sub(lambda found: self.refs.get(found[0], "?"), text)
-        named = re.sub(r'"occurred_at":"[^"]*",?', "", named)
-        return re.sub(r"(:match:\w+:|:not_screened:)\d+", r"\1", named)
+        named = RANDOM_HALF.sub("", named)
+        return ROW_IN_KEY.sub(r"\1", TOLD_AT.sub("", named))
 
     def line(self, table: str, row: Row) -> str:
         if table == "alarm" and row["id"] not in self.open_alarms:
@@ -150,7 +155,13 @@ def objects(home: Path, names: Names) -> dict[str, list[str]]:
 def entries(store: FolderStore, bucket: str, key: str) -> Iterator[object]:
     for entry in store.versions(bucket, key):
         if isinstance(entry, StoredVersion):
-            yield [entry.sha256.hex(), entry.content_type, dict(entry.metadata), dict(entry.tags), entry.legal_hold]
+            yield [
+                entry.sha256.hex(),
+                entry.content_type,
+                dict(entry.metadata),
+                dict(entry.tags),
+                entry.legal_hold,
+            ]
         else:
             yield ["hidden by", sorted("us" for _ in entry.tokens)]
     current = store.current(bucket, key)
@@ -172,7 +183,9 @@ def difference(clean: dict[str, list[str]], faulty: dict[str, list[str]]) -> lis
 def outbox_faults(home: Path) -> list[str]:
     """Return what is wrong with the outbox by itself: order, gaps, repeats, and what was not sent."""
     with closing(sqlite3.connect(f"file:{home / 'ledger.db'}?mode=ro", uri=True)) as connection:
-        rows = connection.execute("SELECT topic, idempotency_key, body, sent_at FROM outbox ORDER BY id").fetchall()
+        rows = connection.execute(
+            "SELECT topic, idempotency_key, body, sent_at FROM outbox ORDER BY id"
+        ).fetchall()
         final = dict(connection.execute("SELECT ref, verdict_seq FROM cover_version"))
     faults = [f"not sent: {key}" for _, key, _, sent_at in rows if sent_at is None]
     faults += [f"twice: {key}" for key, times in Counter(key for _, key, _, _ in rows).items() if times > 1]

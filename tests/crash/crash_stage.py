@@ -276,7 +276,9 @@ class Stage:
 
     def decide(self, upload: Upload, outcome: VerdictOutcome, *, by: str) -> None:
         """A person claims and decides, and tries again until the verdict is in the ledger."""
-        opinion = Opinion(category=Category.CHILD_ABUSE, reason="as the record says", basis=Basis.MATCH_RECORD)
+        opinion = Opinion(
+            category=Category.CHILD_ABUSE, reason="as the record says", basis=Basis.MATCH_RECORD
+        )
         for _ in range(5):
             if self.verdicts(upload, by=by):
                 return

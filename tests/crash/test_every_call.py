@@ -61,7 +61,7 @@ def upload_all(stage: Stage) -> Uploads:
             picture(6), cover_id="held", uploader="di", surface=WATCH, named=["300.jpg"], found=["64.jpg"]
         ),
         "terror": put(picture(7), cover_id="terror", uploader="ed", surface=WATCH),
-        "abuse": put(picture(8), cover_id="abuse", uploader="ed", surface=WATCH, found=["64.jpg"]),
+        "abuse": put(picture(8), cover_id="abuse", uploader="fay", surface=WATCH, found=["64.jpg"]),
         "broken": put(b"nor is this", cover_id="broken", uploader="ed", surface=WATCH),
         "silent": put(picture(9), cover_id="silent", uploader="ben", surface=WATCH, found=["64.jpg"]),
     }
@@ -83,9 +83,15 @@ def other_messages() -> list[str]:
     told = {"occurred_at": from_micros(START)}
     return [
         body_of(CollaboratorAdded(event_id="joined", playlist_id="list", account_id="ed", **told)),
-        body_of(PlaylistEdited(event_id="edit", playlist_id="list", editor_id="ed", field="title", text="Amber", **told)),
+        body_of(
+            PlaylistEdited(
+                event_id="edit", playlist_id="list", editor_id="ed", field="title", text="Amber", **told
+            )
+        ),
         body_of(AccountTagged(event_id="tag", account_id="ben", by_account_id="ed", **told)),
-        body_of(ContentReported(event_id="report", report_id="r1", account_id="ed", text="please look", **told)),
+        body_of(
+            ContentReported(event_id="report", report_id="r1", account_id="ed", text="please look", **told)
+        ),
     ]
 
 

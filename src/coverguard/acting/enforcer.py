@@ -21,6 +21,7 @@ from coverguard.store import Connection, Row, alarms, audit, covers, outbox, qua
 from coverguard.store.engine import Database
 
 NOT_GONE = "held_not_verified_gone"
+UNSETTLED = "unsettled"  # rung by who cannot settle, and quieted here by whoever can
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,8 +62,11 @@ class Enforcer:
     def verify_gone(self, row: Row[Any]) -> bool:
         """Ask again for a held object and remember the answer; one that is back is to be blocked anew."""
         ref = ref_of(row)
-        gone = self._gone(row, ref)
-        served = not gone and self._presence(ref) is Presence.CURRENT
+        try:
+            gone = self._gone(row, ref)
+            served = not gone and self._presence(ref) is Presence.CURRENT
+        except CoverguardError:  # nobody can say: unknown is not gone
+            gone = served = False
         with self.database.transaction() as tx:
             now = self.clock.now()
             quarantines.note_probe(tx, row.id, gone=gone, now=now)
@@ -89,11 +93,14 @@ class Enforcer:
         with self.database.transaction() as tx:
             now = self.clock.now()
             current = quarantines.by_id(tx, row.id)
-            if current.state != QuarantineState.REQUESTED.value:
-                return  # somebody walked the same road and was faster
-            sha256 = kept.sha256 if kept else None
-            if quarantines.hold(tx, row, vaulted=kept is not None, sha256=sha256, gone=gone, now=now):
-                audit.write(tx, now=now, verb=row.level, subject=row.ref, facts={"gone": gone})
+            if late := _released(current):
+                late = covers.by_id(tx, row.cover_version_id).deleted_at is None
+            elif current.state == QuarantineState.REQUESTED.value:  # else somebody was faster on this road
+                sha256 = kept.sha256 if kept else None
+                if quarantines.hold(tx, row, vaulted=kept is not None, sha256=sha256, gone=gone, now=now):
+                    audit.write(tx, now=now, verb=row.level, subject=row.ref, facts={"gone": gone})
+        if late:  # our block may have come after the release that was to end it, and nobody else knows of it
+            briefly(lambda: self._take_markers_away(row, ref), clock=self.clock)
 
     def _keep(self, row: Row[Any], ref: ObjectRef) -> ObjectInfo:
         return briefly(lambda: self.store.keep(ref, name=row.ref), clock=self.clock)
@@ -144,10 +151,12 @@ class Enforcer:
             if not quarantines.start_release(tx, row, now=self.clock.now()):
                 return
             cover = covers.by_id(tx, row.cover_version_id)
-        event = self._unblock(row, ref, deleted=cover.deleted_at is not None)
+        presence = Presence.ABSENT if cover.deleted_at is not None else self._take_markers_away(row, ref)
         with self.database.transaction() as tx:
             now = self.clock.now()
-            retain_until = Micros(now + self.cleared_retention) if row.vaulted_at else None
+            current = quarantines.by_id(tx, row.id)
+            event = _ending(current, presence)
+            retain_until = Micros(now + self.cleared_retention) if current.vaulted_at else None
             if not quarantines.end(tx, row, event, retain_until=retain_until, now=now):
                 return  # claimed again: the row is requested now, and the next look blocks again
             audit.write(tx, now=now, verb=event.value, subject=row.ref)
@@ -159,15 +168,6 @@ class Enforcer:
             cover = covers.by_id(tx, cover_version_id)
             if quarantines.put_back(tx, cover) and not quarantines.of_cover(tx, cover_version_id):
                 outbox.tell_pipeline(tx, cover=cover, event="cover.released", now=now)
-
-    def _unblock(self, row: Row[Any], ref: ObjectRef, *, deleted: bool) -> QuarantineEvent:
-        """Put the object back unless something newer, or the platform's own deletion, has its place."""
-        presence = Presence.ABSENT
-        if not deleted:
-            presence = self._take_markers_away(row, ref)
-        if row.state == QuarantineState.REQUESTED.value:
-            return QuarantineEvent.ABANDON
-        return QuarantineEvent.RELEASE if presence is Presence.CURRENT else QuarantineEvent.SUPERSEDE
 
     def _take_markers_away(self, row: Row[Any], ref: ObjectRef) -> Presence:
         """Of every generation up to the one this release knows of; a newer block is not ours to end."""
@@ -182,7 +182,7 @@ class Enforcer:
     # ── renditions, settling ───────────────────────────────────────────────────────────────────────────────
 
     def _find_renditions(self, cover_version_id: int) -> None:
-        """Give every rendition, new or no longer claimed itself, the claims of the cover's own object."""
+        """Give every rendition, new or not claimed itself, the claims and the level of the cover's object."""
         with self.database.reading() as tx:
             live = quarantines.of_cover(tx, cover_version_id)
             cover = covers.by_id(tx, cover_version_id)
@@ -190,7 +190,7 @@ class Enforcer:
         if main is None:
             return
         known = {ref_of(row) for row in live}
-        found = [ref_of(row) for row in live if row.rendition and not row.wanted]
+        found = [ref_of(row) for row in live if row.rendition and (not row.wanted or _below(row, main))]
         found += [info.ref for info in self._renditions(cover) if info.ref not in known]
         if not found:
             return
@@ -226,6 +226,7 @@ class Enforcer:
                 return False
             screenings.settle(tx, cover_version_id, now=now)
             cover = covers.by_id(tx, cover_version_id)
+            alarms.quiet(tx, kind=UNSETTLED, subject=cover.ref, now=now)
             if all(row.gone_at is not None for row in rows):
                 alarms.quiet(tx, kind=NOT_GONE, subject=cover.ref, now=now)
             else:
@@ -235,6 +236,23 @@ class Enforcer:
 
 def _token(row: Row[Any], generation: int) -> str:
     return f"{row.ref}:{generation}"
+
+
+def _below(row: Row[Any], main: Row[Any]) -> bool:
+    return bool(row.level == "block" and main.level == "hold")
+
+
+def _released(row: Row[Any]) -> bool:
+    """Whether the row's release has begun, or is over."""
+    ended = (QuarantineState.RELEASED.value, QuarantineState.ABANDONED.value)
+    return row.releasing_at is not None or row.state in ended
+
+
+def _ending(row: Row[Any], presence: Presence) -> QuarantineEvent:
+    """How a row ends whose object was put back, unless something newer, or a deletion, has its place."""
+    if row.state == QuarantineState.REQUESTED.value:
+        return QuarantineEvent.ABANDON
+    return QuarantineEvent.RELEASE if presence is Presence.CURRENT else QuarantineEvent.SUPERSEDE
 
 
 def ref_of(row: Row[Any]) -> ObjectRef:
