@@ -120,6 +120,6 @@ class Importer:
                 verb="import list",
                 subject=f"list:{list_id}",
                 actor=actor.name,
-                role=",".join(sorted(actor.roles))[:32],
+                role=actor.role,
                 facts={"upserts": upserts, "withdrawals": withdrawals},
             )

@@ -26,13 +26,12 @@ from coverguard.messages import (
     PlaylistEdited,
     parse,
 )
-from coverguard.model import Done, Micros, Outcome, Retry
+from coverguard.model import Done, Micros, Outcome, Retry, between, later
 from coverguard.ports import Clock, Delivery, Keys
 from coverguard.screening import Screener
 from coverguard.store import Connection, covers
 from coverguard.store.engine import Database
 
-MICROSECOND: Final = timedelta(microseconds=1)
 EARLY: Final = timedelta(minutes=1)
 EARLY_FOR: Final = timedelta(hours=1)
 
@@ -69,7 +68,7 @@ class Intake:
             if cover is not None:
                 covers.mark_deleted(tx, cover, now=now)
                 return Done(note="noted")
-        if (now - sent_at) * MICROSECOND < EARLY_FOR:
+        if between(sent_at, now) < EARLY_FOR:
             return Retry(after=EARLY, note="early")
         return Done(note="unknown_cover")
 
@@ -157,14 +156,14 @@ class Intake:
         by: str | None,
         playlist_id: str | None = None,
     ) -> None:
-        keep = event.occurred() + self.statement_retention // MICROSECOND
+        keep = later(event.occurred(), self.statement_retention)
         covers.note_statement(
             tx,
             event_id=event.event_id,
             kind=kind,
             text_sealed=self.keys.seal("private", text.encode(), context=event.event_id.encode()),
             said_at=event.occurred(),
-            expires_at=None if kind == "report" else Micros(keep),
+            expires_at=None if kind == "report" else keep,
             account_id=covers.know_account(tx, by, now=self.clock.now()) if by else None,
             playlist_id=playlist_id,
         )

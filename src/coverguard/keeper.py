@@ -16,7 +16,7 @@ from typing import Any, Final
 from coverguard.acting import Enforcer
 from coverguard.acting.enforcer import UNSETTLED
 from coverguard.errors import CoverguardError, TransientError
-from coverguard.model import Micros, NotScreened, NotScreenedReason, Origin
+from coverguard.model import Micros, NotScreened, NotScreenedReason, Origin, between, later
 from coverguard.ports import Clock, Queue
 from coverguard.screening import AnswerRecorder
 from coverguard.screening.recording import BUDGET_ALARM, budget_subject
@@ -25,7 +25,6 @@ from coverguard.store.engine import Database
 from coverguard.store.screenings import Answer
 from coverguard.telemetry import Log
 
-MICROSECOND: Final = timedelta(microseconds=1)
 TICK: Final = 0.5  # seconds
 SETTLE_AFTER: Final = timedelta(seconds=5)  # a live worker is usually still on it before
 LOST_AFTER: Final = timedelta(minutes=10)
@@ -51,11 +50,11 @@ class Keeper:
 
     def run(self, stop: threading.Event) -> None:
         """Tick until told to stop; a tick that fails is said and tried again."""
-        relisted = 0
+        relisted = Micros(0)
         while not stop.is_set():
             now = self.clock.now()
             steps = [*self.steps()]
-            if (now - relisted) * MICROSECOND >= RELIST_EVERY:
+            if between(relisted, now) >= RELIST_EVERY:
                 steps.append(self.find_late_renditions)
                 relisted = now
             for step in steps:
@@ -249,4 +248,4 @@ class Keeper:
         return len(due)
 
     def _ago(self, span: timedelta) -> Micros:
-        return Micros(self.clock.now() - span // MICROSECOND)
+        return later(self.clock.now(), -span)

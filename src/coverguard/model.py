@@ -15,6 +15,18 @@ from typing import NewType
 Micros = NewType("Micros", int)
 """UTC microseconds since 1970: time as both databases store it."""
 
+_MICROSECOND = timedelta(microseconds=1)
+
+
+def later(moment: Micros, span: timedelta) -> Micros:
+    """The moment that is `span` after (or, negative, before) another."""
+    return Micros(moment + span // _MICROSECOND)
+
+
+def between(earlier: Micros, moment: Micros) -> timedelta:
+    return (moment - earlier) * _MICROSECOND
+
+
 FINGERPRINT_VERSION = 1
 """Raised whenever the same bytes could get another fingerprint; part of a screening's key."""
 
@@ -348,6 +360,11 @@ class Actor:
     name: str
     roles: frozenset[str]
     channel: Channel
+
+    @property
+    def role(self) -> str:
+        """All roles as one short text, for rows that say in what role somebody acted."""
+        return ",".join(sorted(self.roles))[:32]
 
     def __post_init__(self) -> None:
         if not self.name.strip():

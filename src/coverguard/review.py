@@ -31,6 +31,7 @@ from coverguard.model import (
     Micros,
     VerdictKind,
     VerdictOutcome,
+    later,
 )
 from coverguard.policy import QUALITY_FLOOR, ListRule
 from coverguard.ports import Clock, Keys
@@ -39,7 +40,6 @@ from coverguard.store import Connection, Row, audit, cases, covers, lists, outbo
 from coverguard.store.engine import Database
 from coverguard.store.quarantines import Claimant
 
-MICROSECOND: Final = timedelta(microseconds=1)
 MAX_REASON: Final = 2000
 REMOVED_HERE: Final = "removed-here"
 PHOTO_VIEW: Final = "displayed"
@@ -80,9 +80,9 @@ class Review:
             now = self.clock.now()
             cases.lapse(tx, now=now)
             item = cases.item_by_ref(tx, item_ref)
-            lease = now + self.rules.claim_lease // MICROSECOND
+            lease = later(now, self.rules.claim_lease)
             if item.state == ItemState.CLAIMED.value and item.claimed_by == actor.name:
-                return cases.extend_claim(tx, item, until=Micros(lease))
+                return cases.extend_claim(tx, item, until=lease)
             cases.move_item(tx, item, ItemEvent.CLAIM, claimed_by=actor.name, lease_until=lease)
             return cases.item_by_id(tx, item.id)
 
@@ -105,9 +105,9 @@ class Review:
             cover = covers.by_id(tx, item.cover_version_id)
             request_hold(
                 tx, cover, level="hold", claimant=Claimant(item_id=item.id),
-                relist_until=now + self.rules.relist // MICROSECOND, now=now,
+                relist_until=later(now, self.rules.relist), now=now,
             )  # fmt: skip
-            quarantines.retain(tx, cover.id, until=Micros(now + self.rules.preservation // MICROSECOND))
+            quarantines.retain(tx, cover.id, until=later(now, self.rules.preservation))
             outbox.tell_pipeline(tx, cover=cover, event="cover.removed", now=now)
             self._owe_after_confirmation(tx, item, opinion.category, now=now)
             if item.consequences:
@@ -184,7 +184,7 @@ class Review:
                 tx, item, actor=actor, opinion=opinion, outcome=VerdictOutcome.REOPEN, now=now,
                 kind=VerdictKind.APPEAL,
             )  # fmt: skip
-            due = Micros(now + self.rules.review_target // MICROSECOND)
+            due = later(now, self.rules.review_target)
             cases.owe(tx, kind="review", item_id=item.id, due_at=due, now=now)
             lists.withdraw_learnt(tx, item_id=item.id, now=now)
             lists.lift_suppressions(tx, item_id=item.id, now=now)
@@ -236,7 +236,7 @@ class Review:
             reason_sealed=self.keys.seal("private", opinion.reason.encode(), context=item.ref.encode()),
             basis=opinion.basis.value,
             actor=actor.name,
-            role=",".join(sorted(actor.roles))[:32],
+            role=actor.role,
             channel=actor.channel.value,
             given_at=now,
             proposal_id=proposal.id if proposal is not None else None,
@@ -277,10 +277,10 @@ class Review:
     def _owe_after_confirmation(
         self, tx: Connection, item: Row[Any], category: Category, *, now: Micros
     ) -> None:
-        keep = Micros(now + self.rules.preservation // MICROSECOND)
+        keep = later(now, self.rules.preservation)
         cases.owe(tx, kind="preservation_end", item_id=item.id, due_at=keep, now=now)
         if category is Category.CHILD_ABUSE:
-            due = Micros(now + self.rules.report_target // MICROSECOND)
+            due = later(now, self.rules.report_target)
             cases.owe(tx, kind="authority_report", item_id=item.id, due_at=due, now=now)
             cases.owe(tx, kind="account_takedown", item_id=item.id, due_at=now, now=now)
 
@@ -315,7 +315,7 @@ class Review:
         if stored is None:
             return
         pdqs = {view.name: bytes(view.pdq) for view in screenings.views(tx, stored.id)}
-        review_at = Micros(now + self.rules.suppression_review // MICROSECOND)
+        review_at = later(now, self.rules.suppression_review)
         near = [
             match
             for match in screenings.matches_of_cover(tx, item.cover_version_id)

@@ -145,9 +145,9 @@ def _value(name: str, value: Any) -> Any:  # noqa: ANN401 - whatever TOML holds
         raise ConfigurationError(f"{FILE}: setting {name}: {error}") from error
     if type(value) is not type(default):
         raise ConfigurationError(f"{FILE}: setting {name}: expected {type(default).__name__}")
-    low, high = _NUMBERS.get(name, (None, None))
-    if low is not None and not low <= value <= high:
-        raise ConfigurationError(f"{FILE}: setting {name}: must be {low} to {high}")
+    bounds = _NUMBERS.get(name)
+    if bounds and not bounds[0] <= value <= bounds[1]:
+        raise ConfigurationError(f"{FILE}: setting {name}: must be {bounds[0]} to {bounds[1]}")
     return value
 
 

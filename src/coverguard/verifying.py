@@ -13,12 +13,11 @@ from typing import Final
 
 from coverguard.acting import Enforcer
 from coverguard.errors import IntegrityFailure
-from coverguard.model import Micros
+from coverguard.model import Micros, later
 from coverguard.ports import Clock, Keys, Queue
 from coverguard.store import alarms, audit, cases, covers, lists, outbox, quarantines, screenings
 from coverguard.store.engine import Database
 
-MICROSECOND: Final = timedelta(microseconds=1)
 SETTLED_WITHIN: Final = timedelta(minutes=5)
 SENT_WITHIN: Final = timedelta(minutes=5)
 MANY: Final = 1_000_000
@@ -132,4 +131,4 @@ class Verifier:
             return [(row.kind, row.subject, int(row.rung)) for row in alarms.ringing(tx)]
 
     def _ago(self, span: timedelta) -> Micros:
-        return Micros(self.clock.now() - span // MICROSECOND)
+        return later(self.clock.now(), -span)

@@ -97,11 +97,9 @@ class Names:
 
     def value(self, table: str, column: str, row: Row) -> object:
         value = row[column]
-        for key in TABLES[table].c[column].foreign_keys:
-            if key.column.name == "id":
-                return self.of.get((key.column.table.name, value))
-        if column == "proposal_id":
-            return self.of.get(("verdict", value))
+        target = TARGETS.get((table, column))
+        if target is not None:
+            return self.of.get((target, value))
         if isinstance(value, bytes):
             return value.hex()
         if table == "quarantine" and column == "gone_at" and row["ended_at"] is not None:
@@ -130,7 +128,13 @@ class Names:
         return json.dumps(said, sort_keys=True)
 
 
-TABLES = {name.rpartition(".")[2]: table for name, table in metadata.tables.items()}
+TARGETS = {
+    (name.rpartition(".")[2], column.name): key.column.table.name
+    for name, table in metadata.tables.items()
+    for column in table.columns
+    for key in column.foreign_keys
+    if key.column.name == "id"
+}
 
 
 def objects(home: Path, names: Names) -> dict[str, list[str]]:

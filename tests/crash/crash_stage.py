@@ -1,4 +1,4 @@
-"""One deployment on a folder of its own, in this process, that can be killed at any outside call and restarted."""
+"""One deployment in this process, on a folder of its own, that can be killed at any outside call."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 from coverguard import imaging, settings
@@ -79,10 +79,11 @@ def person(name: str) -> Actor:
 class FaultyDeployment(Deployment):
     """What bootstrap wires, with everything outside wrapped in one fault plan."""
 
-    __slots__ = ("plan",)
+    __slots__ = ("plan", "quiet")
 
     def queue(self, name: str):
-        return FaultyQueue(TableQueue(self.database, name, clock=self.clock), self.plan)
+        # the queue fails as a whole: what its own transaction does before or after is the same to its users
+        return FaultyQueue(TableQueue(self.quiet, name, clock=self.clock), self.plan)
 
     def enforcer(self) -> Enforcer:
         return replace(Deployment.enforcer(self), cdn=FaultyCdn(NoCdn(), self.plan))
@@ -184,6 +185,7 @@ class Stage:
             log=self.log,
         )
         object.__setattr__(self.deployment, "plan", self.plan)
+        object.__setattr__(self.deployment, "quiet", self.observer)
         self.worker: Worker = self.deployment.worker()
         self.keeper = self.deployment.keeper()
         self.heartbeat = Heartbeat(lease=self.settings.lease, log=self.log)  # never started
@@ -242,54 +244,53 @@ class Stage:
         return True
 
     def tick(self) -> bool:
-        """Run every step of the keeper once, and the platform; return whether there was anything to do."""
-        did: list[int] = []
+        """Run the keeper's steps once, then the platform; return whether anything but telling was done."""
+        did: Counter[str] = Counter()
         for name in [step.__name__ for step in self.keeper.steps()]:
-            self.survive(lambda name=name: did.append(getattr(self.keeper, name)()) or did[-1])
-        self.survive(self.keeper.find_late_renditions)
+            self.survive(lambda name=name: did.update({name: getattr(self.keeper, name)()}))
         self.platform.consume(self.queue("pipeline"))
         safety = self.queue("safety")
         for delivery in safety.receive(limit=50, wait=timedelta(), lease=TWO_HOURS):
             self.told.append(delivery.body)
             safety.settle(delivery, Done())
-        return any(did)
+        did.pop("relay", None)
+        return did.total() > 0
 
     def settle_down(self, *, waiting: bool = False) -> None:
         """Go on, and let time pass, until nothing is left to do; `waiting`: but for a message's retries."""
-        idle = 0
-        while idle < 2:
+        busy = True
+        while busy:
             busy = self.serve()
             left = self.depth()
             if left["leased"]:
                 self.clock.sleep(LEASE_AND_MORE)
                 busy = True
-            elif left["delayed"] and not waiting:
+            elif left["delayed"] and (
+                not waiting or not self.one("SELECT id FROM screening WHERE retry_at > 0")
+            ):
                 busy = True
-            elif not left and self.one("SELECT id FROM screening WHERE retry_at IS NOT NULL"):
+            elif not left and self.one(RETRYING):
                 self.clock.sleep(LOST_MESSAGES_ARE_SENT_AGAIN)
                 busy = True
-            busy |= self.tick()
             self.clock.sleep(ACTS_ARE_TAKEN_UP)
-            idle = 0 if busy else idle + 1
+            busy |= self.tick()
 
     # ── people ─────────────────────────────────────────────────────────────────────────────────────────────
 
     def decide(self, upload: Upload, outcome: VerdictOutcome, *, by: str) -> None:
         """A person claims and decides, and tries again until the verdict is in the ledger."""
-        opinion = Opinion(
-            category=Category.CHILD_ABUSE, reason="as the record says", basis=Basis.MATCH_RECORD
-        )
         for _ in range(5):
             if self.verdicts(upload, by=by):
                 return
-            review = self.deployment.review()
-            item = self.item(upload)
-            self.survive(lambda: review.claim(item, actor=person(by)))
-            if self.state(upload) == "claimed":
-                review = self.deployment.review()
-                verb = review.confirm if outcome is VerdictOutcome.CONFIRM else review.clear
-                self.survive(lambda: verb(item, actor=person(by), opinion=opinion))
+            self.survive(partial(self._try_to_decide, self.item(upload), outcome, person(by)))
         raise AssertionError("a person could not decide")
+
+    def _try_to_decide(self, item: str, outcome: VerdictOutcome, actor: Actor) -> None:
+        review = self.deployment.review()
+        opinion = Opinion(category=Category.CHILD_ABUSE, reason="seen", basis=Basis.MATCH_RECORD)
+        verb = review.confirm if outcome is VerdictOutcome.CONFIRM else review.clear
+        review.claim(item, actor=actor)
+        verb(item, actor=actor, opinion=opinion)
 
     def one(self, query: str, *values: object) -> object:
         row = self.eye.execute(query, values).fetchone()
@@ -308,6 +309,7 @@ class Stage:
         return int(str(self.one(query, *upload.key, by)))
 
 
+RETRYING = "SELECT id FROM screening WHERE retry_at IS NOT NULL"
 OF_COVER = (
     "FROM case_item JOIN cover_version ON cover_version.id = case_item.cover_version_id "
     "WHERE surface = ? AND cover_id = ? AND version = ?"

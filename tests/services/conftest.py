@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -25,17 +26,39 @@ def migrated_ledger(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+class Slots:
+    """Homes that worlds live in, one after the other: an engine that stays need not compile its SQL again."""
+
+    def __init__(self, root: Path, ledger: Path) -> None:
+        self._root, self._ledger = root, ledger
+        self._databases: list[Database] = []
+
+    def world(self, number: int, **settings: object) -> World:
+        home = self._root / f"home-{number}"
+        if number == len(self._databases):
+            self._databases.append(Database(f"sqlite:///{home / 'ledger.db'}", durable=False))
+        home.mkdir(mode=0o700)
+        shutil.copy(self._ledger, home / "ledger.db")
+        return World(home, self._databases[number], **settings)
+
+
+@pytest.fixture(scope="session")
+def slots(tmp_path_factory: pytest.TempPathFactory, migrated_ledger: Path) -> Slots:
+    return Slots(tmp_path_factory.mktemp("worlds"), migrated_ledger)
+
+
 @pytest.fixture
-def make_world(tmp_path: Path, migrated_ledger: Path) -> Iterator[Callable[..., World]]:
+def make_world(slots: Slots) -> Iterator[Callable[..., World]]:
     made: list[World] = []
 
     def make(**settings: object) -> World:
-        made.append(World(tmp_path / f"home-{len(made)}", migrated_ledger, **settings))
+        made.append(slots.world(len(made), **settings))
         return made[-1]
 
     yield make
     for world in made:
         world.close()
+        shutil.rmtree(world.home)
 
 
 @pytest.fixture

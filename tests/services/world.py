@@ -10,6 +10,7 @@ import functools
 import itertools
 import json
 import shutil
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -77,20 +78,19 @@ def off_by(value: bytes, bits: int) -> bytes:
     return (int.from_bytes(value) ^ ((1 << bits) - 1)).to_bytes(len(value))
 
 
+def listed(digest: bytes, algorithm: Algorithm) -> ListRow:
+    """An entry as a source would list it, under an id that says nothing of it."""
+    name = f"{algorithm.value} {zlib.crc32(digest):08x}"
+    return ListRow(source_entry_id=name, algorithm=algorithm, digest=digest)
+
+
 def near(data: bytes, *, bits: int = 10, algorithm: Algorithm = Algorithm.PDQ) -> ListRow:
     """An entry that the picture is so many bits from."""
-    signal = fingerprint(data).views[0].signals[algorithm.value]
-    digest = off_by(signal, bits)
-    return ListRow(
-        source_entry_id=f"{algorithm.value} {digest.hex()[:24]}", algorithm=algorithm, digest=digest
-    )
+    return listed(off_by(fingerprint(data).views[0].signals[algorithm.value], bits), algorithm)
 
 
 def exact(data: bytes, algorithm: Algorithm = Algorithm.SHA256) -> ListRow:
-    digest = fingerprint(data).digests[algorithm.value]
-    return ListRow(
-        source_entry_id=f"{algorithm.value} {digest.hex()[:24]}", algorithm=algorithm, digest=digest
-    )
+    return listed(fingerprint(data).digests[algorithm.value], algorithm)
 
 
 # ── people ─────────────────────────────────────────────────────────────────────────────────────────────────
@@ -161,14 +161,12 @@ class Upload:
 
 
 class World:
-    def __init__(self, home: Path, ledger: Path, **changed: object) -> None:
+    def __init__(self, home: Path, database: Database, **changed: object) -> None:
         self.home = home
-        home.mkdir(mode=0o700, exist_ok=True)
-        shutil.copy(ledger, home / "ledger.db")
         self.settings = Settings(home=home, **changed)
         self.clock = StandingClock()
         self.lines = StringIO()
-        self.database = Database(self.settings.database_url, durable=False)
+        self.database = database
         self.store = type(folder_store(self.settings))(
             root=home / "objects",
             buckets=self.settings.readable_buckets,

@@ -47,16 +47,27 @@ def migrated_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@pytest.fixture
-def ledger_file(migrated_file: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copy(migrated_file, tmp_path / "ledger.db"))
+@pytest.fixture(scope="session")
+def reused(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, Database]]:
+    """A place for ledgers, one after the other, and an engine that need not compile its SQL again."""
+    path = tmp_path_factory.mktemp("ledgers") / "now" / "ledger.db"
+    database = Database(f"sqlite:///{path}", durable=False)
+    yield path, database
+    database.close()
 
 
 @pytest.fixture
-def database(ledger_file: Path) -> Iterator[Database]:
-    opened = Database(f"sqlite:///{ledger_file}", durable=False)
-    yield opened
-    opened.close()
+def ledger_file(migrated_file: Path, reused: tuple[Path, Database]) -> Iterator[Path]:
+    path, database = reused
+    path.parent.mkdir()
+    yield Path(shutil.copy(migrated_file, path))
+    database.close()
+    shutil.rmtree(path.parent)
+
+
+@pytest.fixture
+def database(ledger_file: Path, reused: tuple[Path, Database]) -> Database:
+    return reused[1]
 
 
 @pytest.fixture

@@ -80,13 +80,13 @@ def forms(value):
     ]  # fmt: skip
 
 
-def test_no_digest_lies_in_the_file(made, tmp_path):
+def test_no_digest_lies_in_the_file(made, ledger_file):
     rows = [row(f"entry {one.value}", algorithm=one, seed=n) for n, one in enumerate(Algorithm)]
     listed = made.make()
     made.write(listed, *rows)
     made.write(listed, *rows)  # replaced
     made.withdraw(listed, rows[0].source_entry_id)
-    held = {path.name: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()}
+    held = {path.name: path.read_bytes() for path in ledger_file.parent.iterdir()}
     assert "ledger.db-wal" in held
     assert any(b"entry sha256" in data for data in held.values()), "this would find what is there"
     found = [

@@ -137,7 +137,7 @@ def _audit(
         verb=verb,
         subject=f"list:{list_id}",
         actor=actor.name,
-        role=",".join(sorted(actor.roles))[:32],
+        role=actor.role,
         facts=facts,
     )
 

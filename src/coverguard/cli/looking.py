@@ -96,8 +96,7 @@ def _reader(parts: Deployment, verb: str, subject: str) -> Actor:
     actor = person(parts.settings)
     require(actor, Verb.READ_LISTS)
     with parts.database.transaction() as tx:
-        role = ",".join(sorted(actor.roles))[:32]
-        audit.write(tx, now=parts.clock.now(), verb=verb, subject=subject, actor=actor.name, role=role)
+        audit.write(tx, now=parts.clock.now(), verb=verb, subject=subject, actor=actor.name, role=actor.role)
     return actor
 
 

@@ -57,10 +57,14 @@ def _cases(options: argparse.Namespace) -> int:
         actor = person(parts.settings)
         require(actor, Verb.READ_CASES)
         with parts.database.transaction() as tx:
-            role = ",".join(sorted(actor.roles))[:32]
             subject = options.case or "cases"
             audit.write(
-                tx, now=parts.clock.now(), verb="read", subject=subject[:80], actor=actor.name, role=role
+                tx,
+                now=parts.clock.now(),
+                verb="read",
+                subject=subject[:80],
+                actor=actor.name,
+                role=actor.role,
             )
         with parts.database.reading() as tx:
             if options.case:

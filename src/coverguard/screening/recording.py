@@ -22,6 +22,8 @@ from coverguard.model import (
     ObjectRef,
     Origin,
     Refer,
+    between,
+    later,
 )
 from coverguard.policy import Effects, effects, spent_budget
 from coverguard.retrying import backoff
@@ -40,7 +42,6 @@ from coverguard.store import (
 from coverguard.store.quarantines import Claimant, Level
 from coverguard.store.screenings import Answer
 
-MICROSECOND: Final = timedelta(microseconds=1)
 GIVE_UP: Final = timedelta(days=1)
 SLOW: Final = timedelta(hours=1)
 NO_ANSWER_ALARM: Final = "not_screened"
@@ -108,17 +109,15 @@ class AnswerRecorder:
         if not isinstance(answer.decision, NotScreened) or not answer.decision.curable:
             return None
         first = before.first_failed_at if before is not None and before.first_failed_at else now
-        age = (now - first) * MICROSECOND
+        age = between(first, now)
         if age >= GIVE_UP:
             return None
         attempts = before.attempts if before is not None else 0
         wait = backoff(attempts + 1) if age < self.rules.grace else SLOW
-        return Micros(now + wait // MICROSECOND)
+        return later(now, wait)
 
     def _grace_over(self, row: Row[Any], *, now: Micros) -> bool:
-        return (
-            row.first_failed_at is not None and now - row.first_failed_at >= self.rules.grace // MICROSECOND
-        )
+        return row.first_failed_at is not None and between(row.first_failed_at, now) >= self.rules.grace
 
     # ── case ───────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -144,7 +143,7 @@ class AnswerRecorder:
             two_people=any(known_lists.get(match.list_id, True) for match in matches),
             now=now,
         )
-        due = Micros(now + self.rules.review_target // MICROSECOND)
+        due = later(now, self.rules.review_target)
         cases.owe(tx, kind="review", item_id=item.id, due_at=due, now=now)
         facts = {
             "decision": row.decision,
@@ -198,7 +197,7 @@ class AnswerRecorder:
             cover,
             level=level,
             claimant=claimant,
-            relist_until=now + self.rules.relist // MICROSECOND,
+            relist_until=later(now, self.rules.relist),
             now=now,
         )
 

@@ -15,13 +15,12 @@ from typing import Any, Final
 from sqlalchemy import Connection, case, delete, func, insert, select, update
 
 from coverguard.errors import LeaseLost
-from coverguard.model import Done, Micros, Outcome, Reject, Retry
+from coverguard.model import Done, Micros, Outcome, Reject, Retry, between, later
 from coverguard.ports import Clock, Delivery
 from coverguard.store.engine import Database
 from coverguard.store.schema import queue_message
 
 POLL: Final = timedelta(milliseconds=100)
-MICROSECOND: Final = timedelta(microseconds=1)
 
 
 class TableQueue:
@@ -37,27 +36,27 @@ class TableQueue:
         if not bodies:
             return
         now = self._clock.now()
-        row = {"queue": self.name, "sent_at": now, "visible_at": now + delay // MICROSECOND, "attempts": 0}
+        row = {"queue": self.name, "sent_at": now, "visible_at": later(now, delay), "attempts": 0}
         with self._database.transaction() as tx:
             tx.execute(insert(queue_message), [{**row, "body": body} for body in bodies])
 
     def receive(self, *, limit: int, wait: timedelta, lease: timedelta) -> Sequence[Delivery]:
-        deadline = self._clock.now() + wait // MICROSECOND
+        deadline = later(self._clock.now(), wait)
         while True:
             now = self._clock.now()
             # Looking first takes no write lock, so idle workers do not stand in the busy ones' way.
             if self._anything_visible(now):
                 with self._database.transaction() as tx:
                     self._bury(tx, now)
-                    leased = self._lease(tx, limit=limit, until=now + lease // MICROSECOND, now=now)
+                    leased = self._lease(tx, limit=limit, until=later(now, lease), now=now)
                 if leased:
                     return leased
             if now >= deadline:
                 return ()
-            self._clock.sleep(min(POLL, (deadline - now) * MICROSECOND))
+            self._clock.sleep(min(POLL, between(now, deadline)))
 
     def extend(self, delivery: Delivery, *, lease: timedelta) -> None:
-        until = self._clock.now() + lease // MICROSECOND
+        until = later(self._clock.now(), lease)
         with self._database.transaction() as tx:
             moved = tx.execute(update(queue_message).where(*_mine(delivery)).values(visible_at=until))
             _only_ours(moved.rowcount)
@@ -68,7 +67,7 @@ class TableQueue:
                 case Done():
                     changed = tx.execute(delete(queue_message).where(*_mine(delivery)))
                 case Retry(after=after):
-                    again = self._clock.now() + after // MICROSECOND
+                    again = later(self._clock.now(), after)
                     values = {"visible_at": again, "receipt": None, "attempts": delivery.attempt - 1}
                     changed = tx.execute(update(queue_message).where(*_mine(delivery)).values(values))
                 case Reject(reason=reason):
