@@ -16,6 +16,8 @@ from coverguard.telemetry import Log
 from coverguard.testing.pictures import Alteration, Kind, alter, draw, encode
 from coverguard.worker import Heartbeat
 
+pytestmark = pytest.mark.process  # each test has a file server and many opened deployments
+
 ME = pwd.getpwuid(os.getuid()).pw_name
 OTHER = next(one for one in pwd.getpwall() if one.pw_uid != os.getuid())
 EVERYTHING = '["moderator", "senior_moderator", "list_editor", "list_reader", "operator"]'
