@@ -7,8 +7,8 @@ import of the same file changes nothing. Reads no network and shows no digest.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -56,14 +56,19 @@ class Importer:
         Raises:
             NotFound: no list has that name.
             BadListFile: the file as a whole makes no sense, or cannot be read.
-            Refused: the list would shrink by more than a fifth and nobody confirmed it.
+            Refused: the list is learnt here, or would shrink by more than a fifth and nobody confirmed it.
         """
         with self.database.reading() as tx:
-            list_id = lists.by_name(tx, name).id
+            found_list = lists.by_name(tx, name)
+            if found_list.own:
+                raise Refused("this list is learnt from verdicts here; a file cannot say what was removed")
+            list_id = found_list.id
             stored = lists.stored_rows(tx, list_id)
         try:
             with path.open("rb") as stream:
                 rows = parse(stream, list_format, algorithm=algorithm)
+                if list_format is ListFormat.HEX:
+                    rows = map(self._under_a_keyed_id, rows)
                 found = delta(stored, rows, key=lambda row: lists.row_mac(self.keys, row))
         except OSError as error:
             raise BadListFile(f"the file cannot be read: {type(error).__name__}") from error
@@ -76,8 +81,7 @@ class Importer:
                 "then repeat with --confirm-shrink"
             )
         if not dry_run:
-            changed = [row for row in found.upserts if row.source_entry_id in stored]
-            self._write(list_id, found.upserts, found.withdrawals, changed=changed, progress=progress)
+            self._write(list_id, found.upserts, found.withdrawals, known=stored.keys(), progress=progress)
             self._note(name, len(found.upserts), len(found.withdrawals), actor=actor)
         return ImportReport(
             entries_before=len(stored),
@@ -87,25 +91,30 @@ class Importer:
             faults=found.malformed,
         )
 
+    def _under_a_keyed_id(self, row: ListRow | Malformed) -> ListRow | Malformed:
+        """Ids of plain hex files are derived from digests: without a key they would tell what is listed."""
+        if isinstance(row, Malformed):
+            return row
+        keyed = self.keys.mac(lists.PURPOSE, row.source_entry_id.encode()).hex()
+        return replace(row, source_entry_id=keyed[: len(row.source_entry_id)])
+
     def _write(
         self,
         list_id: int,
         upserts: Sequence[ListRow],
         withdrawals: Sequence[str],
         *,
-        changed: Sequence[ListRow],
+        known: Collection[str],
         progress: Callable[[int], object],
     ) -> None:
         for start in range(0, len(upserts), BATCH):
             batch = upserts[start : start + BATCH]
             with self.database.transaction() as tx:
-                lists.write_entries(tx, self.keys, list_id=list_id, rows=batch, now=self.clock.now())
+                now = self.clock.now()
+                lists.write_entries(tx, self.keys, list_id=list_id, rows=batch, now=now)
+                changed = [row for row in batch if row.source_entry_id in known]
+                lists.withdraw_renamed(tx, list_id=list_id, rows=changed, now=now)
             progress(len(batch))
-        for start in range(0, len(changed), BATCH):
-            with self.database.transaction() as tx:
-                lists.withdraw_renamed(
-                    tx, list_id=list_id, rows=changed[start : start + BATCH], now=self.clock.now()
-                )
         for start in range(0, len(withdrawals), BATCH):
             with self.database.transaction() as tx:
                 gone = withdrawals[start : start + BATCH]

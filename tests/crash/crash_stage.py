@@ -123,14 +123,11 @@ class Bench:
         return stage
 
     def restore(self, checkpoint: Checkpoint) -> None:
-        shutil.rmtree(self.home / "objects", ignore_errors=True)
-        for name in ("ledger.db", "ledger.db-wal", "ledger.db-shm"):
+        for name in ("ledger.db-wal", "ledger.db-shm"):
             (self.home / name).unlink(missing_ok=True)
         shutil.copyfile(checkpoint.home / "ledger.db", self.home / "ledger.db")
         for name in ("objects", "elsewhere"):
-            shutil.rmtree(self.home / name, ignore_errors=True)
-            # the store replaces files and never changes one, so a link is as good as a copy
-            shutil.copytree(checkpoint.home / name, self.home / name, copy_function=os.link)
+            mirror(checkpoint.home / name, self.home / name)
 
     def save(self, stage: Stage, to: Path) -> Checkpoint:
         stage.close()
@@ -258,22 +255,19 @@ class Stage:
 
     def settle_down(self, *, waiting: bool = False) -> None:
         """Go on, and let time pass, until nothing is left to do; `waiting`: but for a message's retries."""
-        busy = True
-        while busy:
-            busy = self.serve()
+        while True:
+            self.serve()
             left = self.depth()
             if left["leased"]:
                 self.clock.sleep(LEASE_AND_MORE)
-                busy = True
-            elif left["delayed"] and (
-                not waiting or not self.one("SELECT id FROM screening WHERE retry_at > 0")
-            ):
-                busy = True
-            elif not left and self.one(RETRYING):
-                self.clock.sleep(LOST_MESSAGES_ARE_SENT_AGAIN)
-                busy = True
+                continue
             self.clock.sleep(ACTS_ARE_TAKEN_UP)
-            busy |= self.tick()
+            if left["delayed"] and not (waiting and self.one(RETRYING)):
+                continue
+            if not left and self.one(RETRYING):
+                self.clock.sleep(LOST_MESSAGES_ARE_SENT_AGAIN)
+            if not self.tick():
+                return
 
     # ── people ─────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -321,6 +315,26 @@ class never:  # noqa: N801 - reads as a word where it is used
 
     def is_set(self) -> bool:
         return False
+
+
+def mirror(source: Path, target: Path) -> None:
+    """Make one folder what the other is. The store replaces files, so a link is as good as a copy."""
+    target.mkdir(exist_ok=True)
+    with os.scandir(target) as found:
+        there = {entry.name: entry for entry in found}
+    with os.scandir(source) as found:
+        for entry in found:
+            mine = there.pop(entry.name, None)
+            if entry.is_dir():
+                mirror(source / entry.name, target / entry.name)
+            elif mine is None or mine.inode() != entry.inode():
+                (target / entry.name).unlink(missing_ok=True)
+                os.link(entry.path, target / entry.name)
+    for name, entry in there.items():
+        if entry.is_dir():
+            shutil.rmtree(target / name)
+        else:
+            (target / name).unlink()
 
 
 def prepared(home: Path, *, toml: str = "") -> Path:

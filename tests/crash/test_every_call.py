@@ -8,6 +8,8 @@ ledger, in the buckets, in the vault, in what was told. What is not compared is 
 
 from __future__ import annotations
 
+import random
+import secrets
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
@@ -42,6 +44,8 @@ from coverguard.store import covers
 from coverguard.testing.faults import CHANGES_NOTHING, Death, FaultPlan
 from coverguard.testing.pictures import Kind, draw, encode
 from coverguard.testing.platform import Upload
+
+pytestmark = pytest.mark.thorough
 
 WATCH = Surface.PROFILE_IMAGE
 Uploads = Mapping[str, Upload]
@@ -261,10 +265,78 @@ def variants(calls: list[str], kind: str) -> Iterator[tuple[int, str, str]]:
 def test_a_fault_at_every_call_of_a_step_leaves_no_trace(clean, step, kind):
     failures = {}
     for number, name, when in variants(clean.calls[step], kind):
-        plan = FaultPlan(fail_at=number, when=when, error=KINDS[kind])
+        plan = FaultPlan(fail_at={number}, when=when, error=KINDS[kind])
         found = faults_of_run(clean, step, step, plan=plan)
         assert plan.failed == [name], "the run up to the fault is not the clean one"
         if found:
             failures[f"{when} call {number}, {name}"] = found
     told = (f"{call}:\n    " + "\n    ".join(found) for call, found in failures.items())
     assert not failures, f"{len(failures)} calls, the first:\n" + next(told)
+
+
+# ── to the end of the road, and worse weather ──────────────────────────────────────────────────────────────
+
+
+def every_variant(clean: Clean) -> list[tuple[str, str, int, str, str]]:
+    return [
+        (step, kind, number, name, when)
+        for step in STEPS
+        for kind in KINDS
+        for number, name, when in variants(clean.calls[step], kind)
+    ]
+
+
+@pytest.mark.parametrize("count", [6, pytest.param(200, marks=[pytest.mark.long, pytest.mark.timeout(1800)])])
+def test_a_fault_at_any_call_leaves_no_trace_at_the_end_of_the_road_either(clean, count):
+    chance = seeded()
+    last = list(STEPS)[-1]
+    for step, kind, number, name, when in chance.sample(every_variant(clean), count):
+        plan = FaultPlan(fail_at={number}, when=when, error=KINDS[kind])
+        found = faults_of_run(clean, step, last, plan=plan)
+        assert not found, f"{step}, {kind} {when} call {number}, {name}:\n" + "\n".join(found)
+
+
+class Chance:
+    """Calls that fail by chance, one in so many."""
+
+    def __init__(self, chance: random.Random, one_in: int) -> None:
+        self._chance = chance
+        self._one_in = one_in
+
+    def __contains__(self, _number: object) -> bool:
+        return self._chance.randrange(self._one_in) == 0
+
+
+FINAL = ("objects in intake", "objects in public", "objects in vault", "shown", "case_file", "case_item")
+"""What does not depend on how often a cover was withheld for want of an answer before it got one."""
+FINAL += ("fingerprint", "fingerprint_view", "match", "verdict", "suppression", "list_entry", "collaboration")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("storms", [2, pytest.param(60, marks=[pytest.mark.long, pytest.mark.timeout(1800)])])
+def test_faults_on_faults_end_in_the_same_answers(clean, storms, kind):
+    """Also while the last fault is being recovered from; the answers, verdicts and objects are the same."""
+    chance = seeded()
+    first, last = next(iter(STEPS)), list(STEPS)[-1]
+    for storm in range(storms):
+        when = chance.choice(["before", "after"])
+        plan = FaultPlan(fail_at=Chance(chance, 25), when=when, error=KINDS[kind])
+        with clean.bench.stage(clean.before[first], plan=plan) as stage:
+            for name in STEPS:
+                STEPS[name](stage, clean.uploads)
+                for _ in range(6 * (name in LISTED_AGAIN)):  # as the keeper does for a quarter of an hour
+                    stage.survive(stage.keeper.find_late_renditions)
+                stage.settle_down(waiting=name == "missing")
+            stage.plan.stop()
+            stage.settle_down()
+            print(f"storm {storm}: {len(plan.failed)} of {len(plan.calls)} calls failed")
+            faults = outbox_faults(stage.home)
+            found = difference(clean.after[last], ended(stage))
+        assert not faults
+        assert not [line for line in found if line.startswith(tuple(f"{part}:" for part in FINAL))]
+
+
+def seeded() -> random.Random:
+    seed = secrets.randbelow(10**6)
+    print(f"seed {seed}")
+    return random.Random(seed)

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from world import EDITOR, WATCHED, fingerprint, picture
 
 from coverguard.errors import BadListFile, NotFound, Refused
-from coverguard.hashlist import ListFormat
+from coverguard.hashlist import ListFormat, ListRow, parse
 from coverguard.model import Algorithm, Category, ListAction
+from coverguard.policy import ListRule
 from coverguard.store import lists
 
 
@@ -127,6 +128,22 @@ def test_who_screens_notices_that_an_old_algorithm_is_withdrawn(industry):
     assert world.answer(world.upload(picture(1), "c2", surface=WATCHED)).decision == "pass"
 
 
+def test_an_import_that_died_between_batches_is_taken_up(industry):
+    """Nothing depends on its last step: the next import of the same file ends the same."""
+    old = [{"id": f"e{n}", "algorithm": "md5", "digest": f"{n:032x}"} for n in range(1500)]
+    new = [{"id": f"e{n}", "algorithm": "sha1", "digest": f"{n:040x}"} for n in range(1500)]
+    industry.load(csv_of(old))
+
+    def die(_entries):
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        industry.load(csv_of(new), progress=die)
+    assert len(industry.listed()) == 1500
+    industry.load(csv_of(new))
+    assert industry.listed() == {row["digest"] for row in new}
+
+
 @pytest.mark.parametrize(("left", "refused"), [(8, False), (7, True), (0, True)])
 def test_a_list_that_shrinks_by_more_than_a_fifth_needs_a_persons_word(industry, left, refused):
     industry.load(csv_of(rows_of(*range(10))))
@@ -202,6 +219,25 @@ def test_plain_hex_and_json_lines(industry):
     assert industry.listed() == {hexed(1), hexed(2), hexed(3, "pdq")}
 
 
+def test_ids_of_a_plain_hex_file_do_not_tell_what_is_listed(industry):
+    """Whoever has the ledger without its keys must not be able to ask it for a picture they have."""
+    plain = "\n".join([hexed(1), "nothex", hexed(2)])
+    assert counts(industry.load(plain, list_format=ListFormat.HEX, algorithm=Algorithm.SHA256))[1:] == (
+        2,
+        0,
+        0,
+        1,
+    )
+    derived = {
+        row.source_entry_id
+        for row in parse(plain.splitlines(), ListFormat.HEX, algorithm=Algorithm.SHA256)
+        if isinstance(row, ListRow)
+    }
+    stored = {row.source_entry_id for row in industry.world.rows("list_entry")}
+    assert (len(stored), len(derived)) == (2, 2)
+    assert not stored & derived
+
+
 def test_many_entries_come_in_batches(industry):
     seen = []
     rows = [{"id": f"e{n}", "algorithm": "md5", "digest": f"{n:032x}"} for n in range(2300)]
@@ -250,3 +286,12 @@ def test_the_list_is_always_what_the_last_file_says(industry, files):
         assert industry.listed() == {row["digest"] for row in rows}
         again = industry.load(csv_of(rows), confirm_shrink=True)
         assert (again.upserts, again.withdrawals) == (0, 0)
+
+
+def test_a_list_learnt_here_takes_no_file(world, industry):
+    rule = ListRule(list_id=0, version=0, category=Category.OTHER)
+    own = {"name": "removed-here/other", "source": "here", "rule": rule, "actor": "tests", "note": "learnt"}
+    with world.database.transaction() as tx:
+        lists.create(tx, **own, own=True, now=world.clock.now())
+    with pytest.raises(Refused, match="learnt from verdicts"):
+        industry.load(csv_of(rows_of(1)), name="removed-here/other")

@@ -80,6 +80,7 @@ def _sqlite(url: str, *, durable: bool) -> Engine:
         cursor.execute("PRAGMA journal_mode = WAL")
         cursor.execute(f"PRAGMA synchronous = {'FULL' if durable else 'OFF'}")
         cursor.execute("PRAGMA foreign_keys = ON")
+        cursor.execute("PRAGMA secure_delete = ON")  # erased texts must not live on in free pages
         cursor.close()
 
     @event.listens_for(engine, "begin")

@@ -8,7 +8,7 @@ shipped catches it. Apart from the call that fails, the wrappers pass everything
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import Final, Literal
@@ -32,18 +32,16 @@ class Death(BaseException):
 
 
 class FaultPlan:
-    """Counts the calls of one process and makes call number `fail_at` (from 1) fail. Thread-safe."""
+    """Counts the calls of one process from 1, and makes those in `fail_at` fail. Thread-safe."""
 
     def __init__(
         self,
         *,
-        fail_at: int | None = None,
+        fail_at: Container[int] = (),
         when: When = "before",
         error: type[BaseException] = TransientError,
-        times: int = 1,
     ) -> None:
-        """`times` calls in a row fail, where one alone would be bridged inside the operation."""
-        self._failing = range(fail_at, fail_at + times) if fail_at is not None else range(0)
+        self._fail_at = fail_at
         self._when = when
         self._error = error
         self._lock = threading.Lock()
@@ -61,7 +59,7 @@ class FaultPlan:
             return False
         with self._lock:
             self.calls.append(name)
-            fails = len(self.calls) in self._failing
+            fails = len(self.calls) in self._fail_at
             if fails:
                 self.failed.append(name)
         if fails and self._when == "before":
