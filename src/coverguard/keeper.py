@@ -17,7 +17,7 @@ from coverguard.acting import Enforcer
 from coverguard.acting.enforcer import UNSETTLED
 from coverguard.errors import CoverguardError, TransientError
 from coverguard.model import Micros, NotScreened, NotScreenedReason, Origin, between, later
-from coverguard.ports import Clock, Queue
+from coverguard.ports import Clock, Queue, Reach
 from coverguard.screening import AnswerRecorder
 from coverguard.screening.recording import BUDGET_ALARM, budget_subject
 from coverguard.store import Row, alarms, cases, covers, outbox, quarantines, screenings
@@ -124,8 +124,8 @@ class Keeper:
         with self.database.reading() as tx:
             rows = quarantines.to_ask(tx, not_gone_since=soon, gone_since=hourly, limit=FEW)
         for row in rows:
-            gone = self.enforcer.verify_gone(row)
-            if not gone or row.gone_at is None:
+            reach = self.enforcer.verify_gone(row)
+            if reach is Reach.REACHABLE or row.gone_at is None:
                 self._settle(row.cover_version_id)
         return len(rows)
 

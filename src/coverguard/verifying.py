@@ -14,7 +14,7 @@ from typing import Final
 from coverguard.acting import Enforcer
 from coverguard.errors import IntegrityFailure
 from coverguard.model import Micros, later
-from coverguard.ports import Clock, Keys, Queue
+from coverguard.ports import Clock, Keys, Queue, Reach
 from coverguard.store import alarms, audit, cases, covers, lists, outbox, quarantines, screenings
 from coverguard.store.engine import Database
 
@@ -70,7 +70,9 @@ class Verifier:
     def _reachable(self) -> Sequence[str]:
         with self.database.reading() as tx:
             rows = quarantines.held(tx)
-        return [row.ref for row in rows if not self.enforcer.verify_gone(row)]
+        asked = [(row.ref, self.enforcer.verify_gone(row)) for row in rows]
+        said = {Reach.REACHABLE: "is served", Reach.UNKNOWN: "could not be asked: does the file server run?"}
+        return [f"{ref} {said[reach]}" for ref, reach in asked if reach is not Reach.GONE]
 
     def _unanswered(self) -> Sequence[str]:
         with self.database.reading() as tx:

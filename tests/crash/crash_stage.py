@@ -187,6 +187,18 @@ class Stage:
         self.keeper = self.deployment.keeper()
         self.heartbeat = Heartbeat(lease=self.settings.lease, log=self.log)  # never started
 
+    def other(self) -> Deployment:
+        """Another process of the same deployment, in which nothing fails."""
+        return Deployment(
+            settings=self.settings,
+            database=self.observer,
+            store=self.store,
+            keys=self.keys,
+            probe=self.probe,
+            clock=self.clock,
+            log=self.log,
+        )
+
     def restart(self) -> None:
         """What a supervisor does after a process has died: all connections and all memory are new."""
         self.bench.database.close()
@@ -227,6 +239,7 @@ class Stage:
         while self.depth()["visible"]:
             served = True
             self.survive(lambda: self.worker.serve_once(self.heartbeat, never()))
+            assert not self.heartbeat._in_hand, "the lease of a message that nobody works on would never end"
         return served
 
     def survive(self, act: Callable[[], object]) -> bool:

@@ -59,24 +59,27 @@ class Enforcer:
             return error
         return None
 
-    def verify_gone(self, row: Row[Any]) -> bool:
-        """Ask again for a held object and remember the answer; one that is back is to be blocked anew."""
+    def verify_gone(self, row: Row[Any]) -> Reach:
+        """Ask again for a held object and remember the answer; one that is back is to be blocked anew.
+
+        Returns `GONE`, `REACHABLE` (by the origin's word or a URL's), or `UNKNOWN`, which is not gone.
+        """
         ref = ref_of(row)
         try:
-            gone = self._gone(row, ref)
-            served = not gone and self._presence(ref) is Presence.CURRENT
-        except CoverguardError:  # nobody can say: unknown is not gone
-            gone = served = False
+            reach = self._reach(row, ref)
+            served = reach is Reach.REACHABLE and self._presence(ref) is Presence.CURRENT
+        except CoverguardError:  # nobody can say
+            reach, served = Reach.UNKNOWN, False
         with self.database.transaction() as tx:
             now = self.clock.now()
-            quarantines.note_probe(tx, row.id, gone=gone, now=now)
+            quarantines.note_probe(tx, row.id, gone=reach is Reach.GONE, now=now)
             current = quarantines.by_id(tx, row.id)
             if served and current.state == QuarantineState.HELD.value and current.releasing_at is None:
                 quarantines.block_anew(tx, current, level=current.level)
                 audit.write(tx, now=now, verb="block anew", subject=row.ref)
                 cover = covers.by_id(tx, row.cover_version_id)
                 alarms.ring(tx, kind=NOT_GONE, subject=cover.ref, now=now)
-        return gone
+        return reach
 
     # ── hold ───────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -89,7 +92,7 @@ class Enforcer:
             self._abandon(row)
             return
         briefly(lambda: self.cdn.invalidate([(ref.bucket, ref.key)]), clock=self.clock)
-        gone = self._gone(row, ref)
+        gone = self._reach(row, ref) is Reach.GONE
         with self.database.transaction() as tx:
             now = self.clock.now()
             current = quarantines.by_id(tx, row.id)
@@ -114,19 +117,20 @@ class Enforcer:
             quarantines.abandon(tx, current, now=now)
             audit.write(tx, now=now, verb="abandon", subject=row.ref)
 
-    def _gone(self, row: Row[Any], ref: ObjectRef) -> bool:
-        """The origin serves other bytes or none, and each canonical URL says so, too."""
+    def _reach(self, row: Row[Any], ref: ObjectRef) -> Reach:
+        """Gone: the origin serves other bytes or none, and the canonical URL says so, too."""
         presence = self._presence(ref)
         if presence is Presence.CURRENT:
-            return False
+            return Reach.REACHABLE
         url = self.places.url(ref.bucket, ref.key)
         if url is None:
-            return True
+            return Reach.GONE
         sha256 = self._expected(row)
         reach = self.probe.ask(url, sha256=sha256 or b"")
-        if reach is Reach.GONE:
-            return True
-        return reach is Reach.REPLACED and presence is Presence.REPLACED and sha256 is not None
+        if reach in (Reach.GONE, Reach.UNKNOWN):
+            return reach
+        replaced = reach is Reach.REPLACED and presence is Presence.REPLACED and sha256 is not None
+        return Reach.GONE if replaced else Reach.REACHABLE
 
     def _presence(self, ref: ObjectRef) -> Presence:
         try:

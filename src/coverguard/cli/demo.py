@@ -364,4 +364,5 @@ def _print(report: Mapping[str, Any], home: Path) -> None:
     seconds = ", ".join(f"{name} {spent:.1f} s" for name, spent in report["seconds"].items())
     say(f"\ntime: {seconds}")
     say("kept: the demo's promises hold" if report["kept"] else "BROKEN: see above")
-    say(f"\nlook around:  coverguard --home {home} verify   (or doctor, queue stats, lists show)")
+    say(f"\nlook around: coverguard --home {home} files &")
+    say("then, with the same --home: verify, doctor, queue stats, lists show")

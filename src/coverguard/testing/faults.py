@@ -8,7 +8,7 @@ shipped catches it. Apart from the call that fails, the wrappers pass everything
 from __future__ import annotations
 
 import threading
-from collections.abc import Container, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import Final, Literal
@@ -40,7 +40,10 @@ class FaultPlan:
         fail_at: Container[int] = (),
         when: When = "before",
         error: type[BaseException] = TransientError,
+        instead: Callable[[], object] | None = None,
     ) -> None:
+        """`instead` of failing somebody else acts there; before a commit they would wait for it for ever."""
+        self._instead = instead
         self._fail_at = fail_at
         self._when = when
         self._error = error
@@ -63,12 +66,18 @@ class FaultPlan:
             if fails:
                 self.failed.append(name)
         if fails and self._when == "before":
-            raise self._error(f"fault before {name}")
+            self._strike(f"fault before {name}")
+            return False
         return fails
 
     def end(self, name: str, *, fails: bool) -> None:
         if fails:
-            raise self._error(f"fault after {name}")
+            self._strike(f"fault after {name}")
+
+    def _strike(self, fault: str) -> None:
+        if self._instead is None:
+            raise self._error(fault)
+        self._instead()
 
     @contextmanager
     def call(self, name: str) -> Iterator[None]:
