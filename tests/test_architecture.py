@@ -1,6 +1,7 @@
 """The import graph is the architecture: imports point down, nothing goes round, each library has one home."""
 
 import ast
+import functools
 import graphlib
 import pathlib
 
@@ -57,10 +58,20 @@ def home(path):
     return path.relative_to(SOURCE).parts[0].removesuffix(".py")
 
 
+@functools.cache
+def nodes(path):
+    return tuple(ast.walk(ast.parse(path.read_text("utf-8"))))
+
+
+@functools.cache
 def imported(path):
-    """Yield what a file imports, wherever in the file, by full name."""
+    """What a file imports, wherever in the file, by full name."""
+    return tuple(_imported(path))
+
+
+def _imported(path):
     package = ("coverguard", *path.relative_to(SOURCE).parts[:-1])
-    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+    for node in nodes(path):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):

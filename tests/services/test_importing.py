@@ -128,6 +128,7 @@ def test_who_screens_notices_that_an_old_algorithm_is_withdrawn(industry):
     assert world.answer(world.upload(picture(1), "c2", surface=WATCHED)).decision == "pass"
 
 
+@pytest.mark.thorough
 def test_an_import_that_died_between_batches_is_taken_up(industry):
     """Nothing depends on its last step: the next import of the same file ends the same."""
     old = [{"id": f"e{n}", "algorithm": "md5", "digest": f"{n:032x}"} for n in range(1500)]
@@ -238,6 +239,7 @@ def test_ids_of_a_plain_hex_file_do_not_tell_what_is_listed(industry):
     assert not stored & derived
 
 
+@pytest.mark.thorough
 def test_many_entries_come_in_batches(industry):
     seen = []
     rows = [{"id": f"e{n}", "algorithm": "md5", "digest": f"{n:032x}"} for n in range(2300)]
