@@ -163,7 +163,7 @@ class Stage:
         )
         self.probe = InProcessProbe(settings=self.settings, store=self.store)
         self.platform = Platform(settings=self.settings, store=self.store, clock=self.clock)
-        self.eye = sqlite3.connect(self.home / "ledger.db", isolation_level=None)
+        self.eye = sqlite3.connect(self.home / "ledger.db", isolation_level=None, check_same_thread=False)
         self.told: list[str] = []  # bodies that came out of the safety topic
         self.deaths = 0
         self.log = Log(stream=None)
@@ -198,6 +198,11 @@ class Stage:
             clock=self.clock,
             log=self.log,
         )
+
+    def replan(self, plan: FaultPlan) -> None:
+        """Start a new process, with this plan."""
+        self.plan = self.bench.database.plan = plan
+        self.restart()
 
     def restart(self) -> None:
         """What a supervisor does after a process has died: all connections and all memory are new."""
