@@ -20,6 +20,8 @@ from coverguard.errors import ConfigurationError
 from coverguard.local.fileserver import Server, run, serve
 from coverguard.local.folder import FolderStore
 
+pytestmark = pytest.mark.process
+
 RED = b"red, generated" * 5000
 KEYS = ("c/1.png", "a", "a/b", "..", "%2F/100%", "🦊/é?#.png", "/lead", "a//b", "trail/", "tab\t\n")
 

@@ -6,6 +6,7 @@ import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, rule
@@ -13,6 +14,8 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invar
 from coverguard.local.folder import FolderStore
 from coverguard.model import ObjectRef
 from coverguard.ports import Presence
+
+pytestmark = pytest.mark.thorough
 
 KEYS = ("a", "a/b", "../c", "🦊/")
 BODIES = (b"one, generated", b"two, generated")

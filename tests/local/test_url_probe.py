@@ -20,6 +20,8 @@ from coverguard.local.folder import FolderStore
 from coverguard.ports import Reach
 from coverguard.remote.probe import HttpProbe
 
+pytestmark = pytest.mark.process
+
 RED = b"red, generated" * 1000
 BLUE = b"blue, generated" * 1000
 PLACEHOLDER = b"a grey square, generated"

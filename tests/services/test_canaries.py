@@ -41,6 +41,8 @@ from coverguard.store.engine import Database
 from coverguard.testing.pictures import hostile
 from coverguard.worker import Heartbeat
 
+pytestmark = pytest.mark.thorough
+
 TITLE = "Canary: amber harbour in autumn"
 NAME = "Canary Velvetson"
 REASON = "Canary, the reviewer wrote this down"
