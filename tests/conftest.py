@@ -1,10 +1,41 @@
-"""What all tests share: the Hypothesis profiles. Fixtures live beside the tests that need them."""
+"""What all tests share: the Hypothesis profiles, and the servers, each started once when it is first needed.
+
+Other fixtures live beside the tests that need them. A test that needs a server has the mark `servers`.
+"""
 
 import os
+from collections.abc import Iterator
 
+import pytest
 from hypothesis import settings
+
+from coverguard.testing.servers import Ministack, Moto, Postgres, Seaweed
 
 # No deadline: a slow neighbour on a shared machine is not a fault of the code.
 settings.register_profile("coverguard", deadline=None, max_examples=60, print_blob=True)
 settings.register_profile("fast", settings.get_profile("coverguard"), max_examples=12)
 settings.load_profile(os.environ.get("COVERGUARD_HYPOTHESIS", "coverguard"))
+
+
+@pytest.fixture(scope="session")
+def ministack() -> Iterator[Ministack]:
+    with Ministack() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def moto() -> Iterator[Moto]:
+    with Moto() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def seaweed() -> Iterator[Seaweed]:
+    with Seaweed() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    with Postgres() as server:
+        yield server

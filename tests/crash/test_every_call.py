@@ -312,6 +312,10 @@ FINAL = ("objects in intake", "objects in public", "objects in vault", "shown", 
 FINAL += ("fingerprint", "fingerprint_view", "match", "verdict", "suppression", "list_entry", "collaboration")
 
 
+LOOKS = 30
+"""As often as the keeper looks for late renditions in its quarter of an hour; one in three looks dies here."""
+
+
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("storms", [2, pytest.param(60, marks=[pytest.mark.long, pytest.mark.timeout(1800)])])
 def test_faults_on_faults_end_in_the_same_answers(clean, storms, kind):
@@ -324,7 +328,7 @@ def test_faults_on_faults_end_in_the_same_answers(clean, storms, kind):
         with clean.bench.stage(clean.before[first], plan=plan) as stage:
             for name in STEPS:
                 STEPS[name](stage, clean.uploads)
-                for _ in range(6 * (name in LISTED_AGAIN)):  # as the keeper does for a quarter of an hour
+                for _ in range(LOOKS * (name in LISTED_AGAIN)):
                     stage.survive(stage.keeper.find_late_renditions)
                 stage.settle_down(waiting=name == "missing")
             stage.plan.stop()
