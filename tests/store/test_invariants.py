@@ -85,12 +85,21 @@ VALID: Mapping[str, Mapping[str, Any]] = {
     "obligation": {"kind": "review", "item_id": "@case_item", "opened_at": AT, "due_at": AT},
     "outbox": {"topic": "pipeline", "idempotency_key": "key #", "body": "{}", "created_at": AT},
     "alarm": {"kind": "kind", "subject": "subject #", "raised_at": AT, "seen_at": AT, "count": 1},
+    "audit_chain": {"audit_id": "#", "chain": b"c" * 32},
+    "audit_head": {"chain": b"c" * 32, "signature": b"s" * 64, "key_id": "key", "sealed_at": AT},
+    "own_write": {
+        "quarantine_id": "@quarantine", "bucket": "b", "key": "k", "sha256": b"d" * 32, "recorded_at": AT,
+    },
     "audit": {
         "at": AT, "actor": "a", "role": "r", "verb": "v", "subject": "s", "facts": "{}", "digest": b"d" * 32,
     },
     "queue_message": {"queue": "q", "body": "{}", "sent_at": AT, "visible_at": AT, "attempts": 0},
     "statement": {"event_id": "event #", "kind": "title", "text_sealed": b"t", "said_at": AT},
 }  # fmt: skip
+
+
+COUNTED = ("audit_chain", "audit_head", "list_change")
+"""Tables whose key is a sequence number."""
 
 
 class Sql:
@@ -124,7 +133,7 @@ class Sql:
     def insert(self, table: str, **other: Any) -> int:
         row = self.valid(table, **other)
         names, marks = ", ".join(f'"{name}"' for name in row), ", ".join("?" for _ in row)
-        key = "seq" if table == "list_change" else "id"
+        key = "seq" if table in COUNTED else "id"
         sql = f'INSERT INTO "{table}" ({names}) VALUES ({marks}) RETURNING {key}'
         return int(self.run(sql, *row.values())[0][0])
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
 from pathlib import Path
 
@@ -35,10 +36,16 @@ def shape(path: Path) -> list[tuple[str, str, str]]:
     return sorted(found)
 
 
+ADDED = re.compile(r"BIGINT, (?=[a-z_]+ BIGINT)")
+
+
 def statements(path: Path) -> dict[str, set[str]]:
-    """The lines of each table's and index's statement, by name; SQLite's own indexes have none."""
+    """The lines of each table's and index's statement, by name; SQLite's own indexes have none.
+
+    A column that a later migration added stands on the line of the last one before it.
+    """
     return {
-        name: {line.strip().strip(",") for line in sql.replace("'1'", "1").splitlines()}
+        name: {line.strip().strip(",") for line in ADDED.sub("BIGINT\n", sql.replace("'1'", "1")).splitlines()}
         for kind, name, sql in shape(path)
         if kind in ("table", "index") and sql and name != "sqlite_sequence"
     }

@@ -11,9 +11,17 @@ wrote or are called is in the `private` schema, encrypted under its own key. Sta
 from coverguard.store.schema.answers import fingerprint, fingerprint_view, screening
 from coverguard.store.schema.cases import case_file, case_item, party, verdict
 from coverguard.store.schema.columns import metadata
-from coverguard.store.schema.holds import quarantine, quarantine_claim
+from coverguard.store.schema.holds import own_write, quarantine, quarantine_claim
 from coverguard.store.schema.lists import hash_list, list_change, list_entry, list_rule, match, suppression
-from coverguard.store.schema.owed import alarm, audit, obligation, outbox, queue_message
+from coverguard.store.schema.owed import (
+    alarm,
+    audit,
+    audit_chain,
+    audit_head,
+    obligation,
+    outbox,
+    queue_message,
+)
 from coverguard.store.schema.platform import account, collaboration, cover_version, platform_event
 from coverguard.store.schema.private import statement
 
@@ -21,6 +29,8 @@ __all__ = [
     "account",
     "alarm",
     "audit",
+    "audit_chain",
+    "audit_head",
     "case_file",
     "case_item",
     "collaboration",
@@ -35,6 +45,7 @@ __all__ = [
     "metadata",
     "obligation",
     "outbox",
+    "own_write",
     "party",
     "platform_event",
     "quarantine",

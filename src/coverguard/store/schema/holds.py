@@ -64,3 +64,17 @@ quarantine_claim = Table(  # released only when no claim wants it held
     UniqueConstraint("quarantine_id", "item_id"),
     UniqueConstraint("quarantine_id", "screening_id"),
 )
+
+own_write = Table(  # versions that we put into the platform's buckets, recorded before: their events are ours
+    "own_write",
+    metadata,
+    row_id(),
+    refers("quarantine_id", "quarantine"),
+    Column("bucket", String(63), nullable=False),
+    Column("key", String(1024), nullable=False),
+    Column("sha256", LargeBinary(32), nullable=False),
+    moment("recorded_at"),
+    Column("version_id", String(1024)),  # known once it is written
+    UniqueConstraint("quarantine_id"),
+    Index(None, "bucket", "key"),
+)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import JSON, Column, Index, Integer, LargeBinary, String, Table, text
 
-from coverguard.store.schema.columns import metadata, moment, refers, row_id, word
+from coverguard.store.schema.columns import Id, metadata, moment, refers, row_id, word
 
 OBLIGATIONS = ("review", "authority_report", "account_takedown", "preservation_end", "suppression_review")
 
@@ -50,6 +50,7 @@ alarm = Table(
     moment("seen_at"),
     Column("count", Integer, nullable=False),
     moment("closed_at", nullable=True),
+    moment("paged_at", nullable=True),  # when somebody was last told
     Index("uq_alarm_open", "kind", "subject", unique=True, sqlite_where=text("closed_at IS NULL"),
           postgresql_where=text("closed_at IS NULL")),
 )  # fmt: skip
@@ -66,6 +67,25 @@ audit = Table(  # append-only; rows carry their digest, a sealer chains them
     Column("facts", JSON, nullable=False),  # fixed words, numbers and refs only
     Column("digest", LargeBinary(32), nullable=False),
     Index(None, "subject"),
+)
+
+audit_chain = Table(  # append-only: each row's link; its order is the chain's, whatever order ids came in
+    "audit_chain",
+    metadata,
+    Column("seq", Id, primary_key=True, autoincrement=False),
+    Column("audit_id", Id, nullable=False, unique=True),  # no foreign key: a removed row has to leave a link
+    Column("chain", LargeBinary(32), nullable=False),
+)
+
+audit_head = Table(  # what was signed of the chain, and whether a locked place has it
+    "audit_head",
+    metadata,
+    Column("seq", Id, primary_key=True, autoincrement=False),  # the newest link it covers
+    Column("chain", LargeBinary(32), nullable=False),
+    Column("signature", LargeBinary(64), nullable=False),
+    Column("key_id", String(64), nullable=False),
+    moment("sealed_at"),
+    moment("archived_at", nullable=True),
 )
 
 queue_message = Table(  # the embedded profile's queues
