@@ -89,7 +89,7 @@ def road(covers: Sequence[bytes], listed: Sequence[int], home: Path) -> tuple[fl
                 pass
         spent = time.perf_counter() - wall - 1, time.process_time() - cpu  # the last look waits a second
     lines = [json.loads(line) for line in stream.getvalue().splitlines()]
-    answered = [line for line in lines if line["event"] == "screened"]
+    answered = [line for line in lines if "decision" in line]
     assert len(answered) == len(covers)
     names = ("read_ms", "fingerprint_ms", "match_ms", "record_ms", "act_ms", "total_ms")
     phases = {name: sum(line.get(name, 0.0) for line in answered) / len(answered) for name in names}

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import shutil
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from coverguard import imaging, settings
 from coverguard.acting import Enforcer
+from coverguard.auditing import Auditor
 from coverguard.errors import ConfigurationError
 from coverguard.importing import Importer
 from coverguard.intake import Intake
@@ -19,19 +21,29 @@ from coverguard.keeper import Keeper
 from coverguard.local.cdn import NoCdn
 from coverguard.local.clock import SystemClock
 from coverguard.local.folder import FolderStore
-from coverguard.local.keys import LocalKeys
-from coverguard.ports import Clock, Keys, ObjectStore, UrlProbe
+from coverguard.local.heads import FolderHeads
+from coverguard.local.keys import LocalKeys, LocalSigner, PublicKeys
+from coverguard.model import ObjectRef
+from coverguard.objects import ObjectEvents
+from coverguard.ports import Cdn, Clock, HeadArchive, Keys, ObjectStore, Pager, Queue, Topic, UrlProbe
+from coverguard.relaying import Relay
 from coverguard.remote.probe import HttpProbe
 from coverguard.review import Review, ReviewRules
 from coverguard.screening import AnswerRecorder, KnowledgeCache, RecordingRules, Screener
+from coverguard.sealing import Sealer
 from coverguard.settings import Settings
 from coverguard.store import lists
 from coverguard.store.engine import Database
 from coverguard.store.migrate import migrate, require_migrated
 from coverguard.store.queue import TableQueue
-from coverguard.telemetry import Log
+from coverguard.store.topics import QueueTopic
+from coverguard.telemetry import Health, Log, LogPager, Monitor
 from coverguard.verifying import Verifier
+from coverguard.watching import Watch, ask_store
 from coverguard.worker import Worker
+
+if TYPE_CHECKING:
+    from coverguard.production import Aws
 
 UPLOADS: Final = "uploads"
 ACCOUNT_EVENTS: Final = "account-events"
@@ -53,16 +65,22 @@ class Deployment:
     probe: UrlProbe
     clock: Clock
     log: Log
+    cdn: Cdn = field(default_factory=NoCdn)
+    aws: Aws | None = None  # None: queues, topics and heads are the embedded ones, and alarms are lines
 
-    def queue(self, name: str) -> TableQueue:
-        return TableQueue(self.database, name, clock=self.clock)
+    def queue(self, name: str) -> Queue:
+        """An incoming queue, or the end of a topic that is one."""
+        url = self.settings.queues.get(name) or self.settings.topics.get(name)
+        if self.aws is None or url is None:
+            return TableQueue(self.database, name, clock=self.clock)
+        return self.aws.queue(name, url)
 
     def enforcer(self) -> Enforcer:
         return Enforcer(
             database=self.database,
             store=self.store,
             probe=self.probe,
-            cdn=NoCdn(),
+            cdn=self.cdn,
             clock=self.clock,
             places=self.settings.places(),
             cleared_retention=self.settings.cleared_retention // timedelta(microseconds=1),
@@ -94,35 +112,152 @@ class Deployment:
         )
 
     def intake(self) -> Intake:
+        screener = self.screener()
         return Intake(
             database=self.database,
-            screener=self.screener(),
+            screener=screener,
+            objects=self.object_events(screener),
+            send_again=self.queue(UPLOADS).send,
             keys=self.keys,
             clock=self.clock,
             statement_retention=self.settings.statement_retention,
         )
 
+    def object_events(self, screener: Screener) -> ObjectEvents:
+        return ObjectEvents(
+            database=self.database,
+            store=self.store,
+            screener=screener,
+            enforcer=screener.enforcer,
+            places=self.settings.places(),
+            clock=self.clock,
+            modes=self.settings.modes,
+            buckets=self.settings.readable_buckets,
+            trust_metadata=self.settings.trust_object_metadata,
+        )
+
     def worker(self) -> Worker:
+        intake = self.intake()
+        knowledge = intake.screener.knowledge
         return Worker(
             queues=[self.queue(name) for name in INCOMING],
-            handle=self.intake().handle,
+            handle=intake.handle,
             lease=self.settings.lease,
             log=self.log,
+            prepare=knowledge.current,
+            checks={"lists": knowledge.require_loaded},
+        )
+
+    def upload(self, bucket: str, key: str, data: bytes, *, content_type: str) -> ObjectRef:
+        """Put an object as the platform would; to try a deployment."""
+        if self.aws is not None and self.settings.object_store == "s3":
+            return self.aws.upload(bucket, key, data, content_type=content_type)
+        return folder_store(self.settings).put(bucket, key, data, content_type=content_type)
+
+    def require_safe_store(self) -> None:
+        """Ask once, at the start, whether what we hide can be shown again.
+
+        Raises:
+            ConfigurationError: a bucket keeps no versions, or the vault cannot be locked.
+            TransientError: the store does not answer.
+        """
+        if self.aws is not None and self.settings.object_store == "s3":
+            self.aws.store().check()
+
+    def topic(self, name: str) -> Topic:
+        address = self.settings.topics.get(name)
+        if self.aws is None or address is None:
+            return QueueTopic(TableQueue(self.database, name, clock=self.clock))
+        return self.aws.topic(address)
+
+    def heads(self) -> HeadArchive:
+        if self.aws is None or not self.settings.heads_bucket:
+            return FolderHeads(self.settings.home / "heads")
+        return self.aws.heads()
+
+    def pager(self) -> Pager:
+        if self.aws is None or not self.settings.alarm_topic:
+            return LogPager(self.log)
+        return self.aws.pager()
+
+    def relay(self) -> Relay:
+        topics = {name: self.topic(name) for name in TOPICS}
+        return Relay(database=self.database, topics=topics, clock=self.clock)
+
+    def sealer(self) -> Sealer:
+        return Sealer(
+            database=self.database,
+            signer=LocalSigner.open_or_create(self.settings.home / "keys"),
+            archive=self.heads(),
+            clock=self.clock,
+        )
+
+    def auditor(self, *, public_keys: Sequence[Path] = ()) -> Auditor:
+        """The checker of the audit trail; trusts these keys alone, or else those of the deployment."""
+        own = PublicKeys.beside(self.settings.home / "keys")
+        return Auditor(
+            database=self.database,
+            archive=self.heads(),
+            signatures=PublicKeys.read(public_keys) if public_keys else own,
+            clock=self.clock,
         )
 
     def keeper(self) -> Keeper:
+        relay, sealer = self.relay(), self.sealer()
         return Keeper(
             database=self.database,
             enforcer=self.enforcer(),
             recorder=self.recorder(),
             uploads=self.queue(UPLOADS),
-            incoming={name: self.queue(name) for name in INCOMING},
-            topics={name: self.queue(name) for name in TOPICS},
+            watch=self.watch(relay, sealer),
+            outgoing=relay,
+            sealer=sealer,
             clock=self.clock,
             grace=self.settings.grace,
             forget_after=self.settings.forget_after,
             log=self.log,
         )
+
+    def watch(self, relay: Relay, sealer: Sealer) -> Watch:
+        home = self.settings.home
+        return Watch(
+            database=self.database,
+            store=self.store,
+            buckets=self.settings.readable_buckets,
+            incoming={name: self.queue(name) for name in INCOMING},
+            clock=self.clock,
+            pager=self.pager(),
+            log=self.log,
+            free_disk=lambda: shutil.disk_usage(home).free,
+            not_sent=relay.not_sent,
+            heads_behind=sealer.is_behind,
+        )
+
+    @contextmanager
+    def monitor(self, process: Worker | Keeper, *, port: int | None = None) -> Iterator[int | None]:
+        """Serve a process's metrics and health, at this port or the setting's; yield the port, if any.
+
+        Raises:
+            ConfigurationError: the port is taken.
+        """
+        chosen = self.settings.metrics_port if port is None else port
+        if not chosen:
+            yield None
+            return
+        checks: dict[str, Callable[[], object]] = {
+            "database": self._ask_database,
+            "store": lambda: ask_store(self.store, self.settings.readable_buckets),
+            **{f"queue-{name}": self.queue(name).depth for name in INCOMING},
+            **(process.checks if isinstance(process, Worker) else {}),
+        }
+        health = Health(pulse=process.pulse, checks=checks)
+        host = self.settings.metrics_host
+        with Monitor(health, self.log.metrics, host=host, port=chosen) as monitor:
+            yield monitor.port
+
+    def _ask_database(self) -> None:
+        with self.database.reading() as tx:
+            lists.newest_seq(tx)
 
     def review(self) -> Review:
         rules = ReviewRules(
@@ -145,6 +280,7 @@ class Deployment:
         return Verifier(
             database=self.database,
             enforcer=self.enforcer(),
+            auditor=self.auditor(),
             keys=self.keys,
             clock=self.clock,
             queues={name: self.queue(name) for name in INCOMING},
@@ -166,22 +302,35 @@ def deployment(home: Path, *, log: Log, migrated: bool = True) -> Iterator[Deplo
     home.mkdir(mode=0o700, parents=True, exist_ok=True)
     database = Database(read.database_url)
     probe = HttpProbe(timeout=PROBE_TIMEOUT, limit=read.max_bytes)
+    clock = SystemClock()
     try:
         if migrated:
             require_migrated(database)
             _require_keys(home, database)
+        aws = _aws(read, clock)
         yield Deployment(
             settings=read,
             database=database,
-            store=folder_store(read),
+            store=aws.store() if aws and read.object_store == "s3" else folder_store(read),
             keys=LocalKeys.open_or_create(home / "keys"),
             probe=probe,
-            clock=SystemClock(),
+            clock=clock,
             log=log,
+            cdn=aws.cdn() if aws and read.cloudfront_distribution else NoCdn(),
+            aws=aws,
         )
     finally:
         probe.close()
         database.close()
+
+
+def _aws(read: Settings, clock: Clock) -> Aws | None:
+    """The adapters on AWS's protocols, where the settings name anything of them."""
+    if not read.speaks_aws:
+        return None
+    from coverguard.production import Aws  # noqa: PLC0415 - boto3 takes a second to load
+
+    return Aws(read, clock=clock)
 
 
 def _require_keys(home: Path, database: Database) -> None:

@@ -2,7 +2,8 @@
 
     CoverguardError
     ├── TransientError        the outside is unwell            -> Retry
-    │   └── LeaseLost         somebody else holds the delivery -> stop, settle nothing
+    │   ├── LeaseLost         somebody else holds the delivery -> stop, settle nothing
+    │   └── Contention        two transactions in each other's way -> the whole verb again, at once
     ├── ContentRejected       these bytes cannot be screened   -> NotScreened(reason), never "clean"
     ├── ObjectMissing         gone before we looked            -> NotScreened(object_missing)
     ├── IntegrityFailure      bytes are not what was recorded  -> stop, alarm, change nothing
@@ -32,6 +33,10 @@ class TransientError(CoverguardError):
 
 class LeaseLost(TransientError):
     """The delivery is no longer ours; whoever has it now settles it."""
+
+
+class Contention(TransientError):
+    """The database gave up one of two transactions that waited for each other; nothing of it was written."""
 
 
 class RejectReason(StrEnum):

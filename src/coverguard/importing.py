@@ -16,6 +16,7 @@ from coverguard.errors import BadListFile, Refused
 from coverguard.hashlist import ListFormat, ListRow, Malformed, delta, parse, shrinks_too_much
 from coverguard.model import Actor, Algorithm
 from coverguard.ports import Clock, Keys
+from coverguard.retrying import again_if_contended
 from coverguard.store import audit, lists
 from coverguard.store.engine import Database
 
@@ -109,17 +110,25 @@ class Importer:
     ) -> None:
         for start in range(0, len(upserts), BATCH):
             batch = upserts[start : start + BATCH]
-            with self.database.transaction() as tx:
-                now = self.clock.now()
-                lists.write_entries(tx, self.keys, list_id=list_id, rows=batch, now=now)
-                changed = [row for row in batch if row.source_entry_id in known]
-                lists.withdraw_renamed(tx, list_id=list_id, rows=changed, now=now)
+            self._upsert(list_id, batch, known=known)
             progress(len(batch))
         for start in range(0, len(withdrawals), BATCH):
-            with self.database.transaction() as tx:
-                gone = withdrawals[start : start + BATCH]
-                lists.withdraw(tx, list_id=list_id, source_entry_ids=gone, now=self.clock.now())
+            self._withdraw(list_id, withdrawals[start : start + BATCH])
 
+    @again_if_contended
+    def _upsert(self, list_id: int, batch: Sequence[ListRow], *, known: Collection[str]) -> None:
+        with self.database.transaction() as tx:
+            now = self.clock.now()
+            lists.write_entries(tx, self.keys, list_id=list_id, rows=batch, now=now)
+            changed = [row for row in batch if row.source_entry_id in known]
+            lists.withdraw_renamed(tx, list_id=list_id, rows=changed, now=now)
+
+    @again_if_contended
+    def _withdraw(self, list_id: int, gone: Sequence[str]) -> None:
+        with self.database.transaction() as tx:
+            lists.withdraw(tx, list_id=list_id, source_entry_ids=gone, now=self.clock.now())
+
+    @again_if_contended
     def _note(self, name: str, upserts: int, withdrawals: int, *, actor: Actor) -> None:
         with self.database.transaction() as tx:
             list_id = lists.by_name(tx, name).id

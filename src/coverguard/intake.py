@@ -1,12 +1,13 @@
 """Every incoming event finds its use case here: told once, stored once, answered with an outcome.
 
-Uploads are screened. Tombstones, collaborators and playlist texts are recorded. Terminations and reports are
-stored and shown as unserved until the releases that act on them: nothing is acked as if it were done.
+Uploads are screened. What an object store notifies of goes its own road (`objects`), each record by itself.
+Tombstones, collaborators and playlist texts are recorded. Terminations and reports are stored and shown as
+unserved until the releases that act on them: nothing is acked as if it were done.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final, assert_never
@@ -27,7 +28,10 @@ from coverguard.messages import (
     parse,
 )
 from coverguard.model import Done, Micros, Outcome, Retry, between, later
+from coverguard.notifications import Record, alone, records_of, unwrapped
+from coverguard.objects import ObjectEvents
 from coverguard.ports import Clock, Delivery, Keys
+from coverguard.retrying import again_if_contended
 from coverguard.screening import Screener
 from coverguard.store import Connection, covers
 from coverguard.store.engine import Database
@@ -40,10 +44,13 @@ EARLY_FOR: Final = timedelta(hours=1)
 class Intake:
     database: Database
     screener: Screener
+    objects: ObjectEvents
+    send_again: Callable[[Sequence[str]], None]  # to the queue of uploads
     keys: Keys
     clock: Clock
     statement_retention: timedelta
 
+    @again_if_contended
     def handle(self, delivery: Delivery) -> Outcome:
         """Do what the message asks.
 
@@ -51,7 +58,11 @@ class Intake:
             BadMessage: it cannot be understood.
             TransientError: try again later.
         """
-        event = parse(delivery.body)
+        body = unwrapped(delivery.body)
+        records = records_of(body)
+        if records is not None:
+            return self._notified(records, sent_at=delivery.sent_at)
+        event = parse(body)
         if isinstance(event, CoverUploaded):
             return self.screener.screen(event, sent_at=delivery.sent_at)
         if isinstance(event, CoverDeleted):
@@ -59,6 +70,15 @@ class Intake:
         with self.database.transaction() as tx:
             self._note(tx, event, now=self.clock.now())
         return Done(note="noted")
+
+    def _notified(self, records: Sequence[Record], *, sent_at: Micros) -> Outcome:
+        """Each record is a unit: several become a message each, so that none is held up by another."""
+        if not records:
+            return Done(note="test_event")
+        if len(records) > 1:
+            self.send_again([alone(record) for record in records])
+            return Done(note="split")
+        return self.objects.handle(records[0], sent_at=sent_at)
 
     def _bury(self, event: CoverDeleted, *, sent_at: Micros) -> Outcome:
         """Note the platform's deletion; one that overtook its upload waits for it for an hour."""

@@ -1,34 +1,41 @@
 """The keeper: walks what is unfinished, so that nothing depends on a message coming again.
 
 Each tick relays the outbox, finishes acts that a dead worker left, asks again for held objects that nobody
-has seen gone, looks for late renditions, answers for covers that got no answer, lapses claims and rings for
-what is overdue. Every step may run twice, in several keepers at once, and beside the workers.
+has seen gone, looks for late renditions, answers for covers that got no answer, lapses claims and seals the
+audit trail; now and then it looks around (`watching`) and rings. Every step may run twice, in several keepers
+at once, and beside the workers.
 """
 
 from __future__ import annotations
 
+import math
 import threading
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, Final
 
 from coverguard.acting import Enforcer
 from coverguard.acting.enforcer import UNSETTLED
 from coverguard.errors import CoverguardError, TransientError
-from coverguard.model import Micros, NotScreened, NotScreenedReason, Origin, between, later
+from coverguard.model import Micros, NotScreened, NotScreenedReason, Origin, later
 from coverguard.ports import Clock, Queue, Reach
+from coverguard.relaying import Relay
+from coverguard.retrying import uncontended
 from coverguard.screening import AnswerRecorder
-from coverguard.screening.recording import BUDGET_ALARM, budget_subject
-from coverguard.store import Row, alarms, cases, covers, outbox, quarantines, screenings
+from coverguard.sealing import Sealer
+from coverguard.store import Row, alarms, cases, covers, quarantines, screenings
 from coverguard.store.engine import Database
 from coverguard.store.screenings import Answer
-from coverguard.telemetry import Log
+from coverguard.telemetry import Log, Pulse
+from coverguard.watching import Watch
 
 TICK: Final = 0.5  # seconds
 SETTLE_AFTER: Final = timedelta(seconds=5)  # a live worker is usually still on it before
 LOST_AFTER: Final = timedelta(minutes=10)
-RELIST_EVERY: Final = timedelta(seconds=30)
+RELIST_EVERY: Final = 30.0  # seconds
+LOOK_EVERY: Final = 10.0  # seconds: each look asks every queue and the store, which cost money
 ASK_AGAIN: Final = timedelta(seconds=5)
 ASK_HOURLY: Final = timedelta(hours=1)
 SOME: Final = 200
@@ -41,28 +48,39 @@ class Keeper:
     enforcer: Enforcer
     recorder: AnswerRecorder
     uploads: Queue
-    incoming: Mapping[str, Queue]  # every queue whose dead letters somebody has to see
-    topics: Mapping[str, Queue]  # where outbox events go: pipeline, safety
+    watch: Watch
+    outgoing: Relay
+    sealer: Sealer
     clock: Clock
     grace: timedelta
     forget_after: timedelta
     log: Log
+    pulse: Pulse = field(default_factory=lambda: Pulse("keeper"))
+    _resting: dict[str, float] = field(default_factory=dict, init=False, repr=False)
 
     def run(self, stop: threading.Event) -> None:
         """Tick until told to stop; a tick that fails is said and tried again."""
-        relisted = Micros(0)
+        looked = relisted = -math.inf
         while not stop.is_set():
-            now = self.clock.now()
-            steps = [*self.steps()]
-            if between(relisted, now) >= RELIST_EVERY:
+            now = time.monotonic()  # a clock that is set must not keep us from looking
+            steps = [*self.acts()]
+            if now - relisted >= RELIST_EVERY:
                 steps.append(self.find_late_renditions)
                 relisted = now
+            if now - looked >= LOOK_EVERY:
+                steps += self.watch.steps()
+                looked = now
             for step in steps:
                 self._safely(step)
+                self.pulse.beat("keeper")
             stop.wait(TICK)
 
     def steps(self) -> tuple[Callable[[], int], ...]:
-        """Everything a tick does but looking for late renditions, each returning how much it did."""
+        """Everything but looking for late renditions, each returning how much it did."""
+        return (*self.acts(), *self.watch.steps())
+
+    def acts(self) -> tuple[Callable[[], int], ...]:
+        """What is done at each tick."""
         return (
             self.relay,
             self.answer_for_the_silent,
@@ -71,32 +89,36 @@ class Keeper:
             self.verify_gone,
             self.revive_lost_retries,
             self.lapse_claims,
-            self.ring_overdue,
-            self.ring_dead_letters,
-            self.ring_spent_budgets,
             self.forget_deleted,
             self.expire_statements,
+            self.seal,
+            self.archive_heads,
         )
 
     def _safely(self, step: Callable[[], int]) -> None:
+        """Take a step. One that fails slowly rests as long as it took: the others need their time."""
+        begun = time.monotonic()
+        if begun < self._resting.get(step.__name__, begun):
+            return
         try:
-            step()
+            uncontended(step, clock=self.clock)
         except TransientError as error:
+            self._resting[step.__name__] = 2 * time.monotonic() - begun
             self.log.line("unwell", error=type(error.__cause__ or error).__name__, note=step.__name__)
         except Exception as error:  # noqa: BLE001 - one step that fails must not stop the others
             self.log.bug(error)
 
     def relay(self) -> int:
         """Send what the outbox owes, oldest first; at least once."""
-        with self.database.reading() as tx:
-            waiting = outbox.unsent(tx, limit=SOME)
-        for topic, queue in self.topics.items():
-            mine = [row for row in waiting if row.topic == topic]
-            queue.send([row.body for row in mine])
-            if mine:
-                with self.database.transaction() as tx:
-                    outbox.mark_sent(tx, [row.id for row in mine], now=self.clock.now())
-        return len(waiting)
+        return self.outgoing.relay()
+
+    def seal(self) -> int:
+        """Chain and sign what was written to the audit trail."""
+        return self.sealer.seal()
+
+    def archive_heads(self) -> int:
+        """Lock the newest signed head away, now and then."""
+        return self.sealer.archive_heads()
 
     def finish_acts(self) -> int:
         """Take up what is requested, or no longer wanted, and has been for a while."""
@@ -181,8 +203,9 @@ class Keeper:
             covers_of = [covers.by_id(tx, one.cover_version_id) for one in lost]
         for row, cover in zip(lost, covers_of, strict=True):
             with self.database.transaction() as tx:
-                screenings.postpone(tx, row.id, retry_at=self.clock.now())
-            self._send_again(cover)
+                ours = screenings.postpone(tx, row, retry_at=self.clock.now())
+            if ours:
+                self._send_again(cover)
         return len(lost)
 
     def _send_again(self, cover: Row[Any]) -> None:
@@ -197,37 +220,6 @@ class Keeper:
                 return 0
         with self.database.transaction() as tx:
             return cases.lapse(tx, now=self.clock.now())
-
-    def ring_overdue(self) -> int:
-        """Every obligation past its time rings until it is met."""
-        with self.database.reading() as tx:
-            overdue = cases.owed(tx, due_before=self.clock.now())
-        return self._ring_exactly("overdue_", {(f"overdue_{one.kind}", one.item_ref) for one in overdue})
-
-    def ring_dead_letters(self) -> int:
-        """A dead-lettered message may be a cover that nobody will screen: a person has to look."""
-        dead = {name for name, queue in self.incoming.items() if queue.depth()["dead"]}
-        return self._ring_exactly("dead_letters", {("dead_letters", f"queue:{name}") for name in dead})
-
-    def ring_spent_budgets(self) -> int:
-        """A spent hold budget rings until an hour has passed without one."""
-        with self.database.reading() as tx:
-            spent = screenings.budgets_spent(tx, now=self.clock.now())
-        return self._ring_exactly(BUDGET_ALARM, {(BUDGET_ALARM, budget_subject(one)) for one in spent})
-
-    def _ring_exactly(self, prefix: str, wanted: set[tuple[str, str]]) -> int:
-        """Make the alarms of a kind ring for these subjects, and for no others."""
-        with self.database.reading() as tx:
-            rung = {(one.kind, one.subject) for one in alarms.ringing(tx) if one.kind.startswith(prefix)}
-        if rung == wanted:
-            return 0
-        with self.database.transaction() as tx:
-            now = self.clock.now()
-            for kind, subject in sorted(wanted - rung):
-                alarms.ring(tx, kind=kind, subject=subject, now=now)
-            for kind, subject in sorted(rung - wanted):
-                alarms.quiet(tx, kind=kind, subject=subject, now=now)
-        return len(wanted ^ rung)
 
     def forget_deleted(self) -> int:
         """Fingerprints of deleted covers go after a while, where nothing of them is evidence."""

@@ -39,6 +39,12 @@ def _platform_id(value: str) -> str:
     return value
 
 
+def _storable(value: str) -> str:
+    if "\0" in value:
+        raise ValueError("must not contain NUL")
+    return value
+
+
 def _timestamp(value: object) -> object:
     if not isinstance(value, datetime | str) or (isinstance(value, str) and not _RFC3339.match(value)):
         raise ValueError("must be a date and time such as 2026-01-31T12:00:00Z")
@@ -65,9 +71,9 @@ class Cover(_Frozen):
 class StoredObject(_Frozen):
     """One version of one object in an allow-listed bucket. Never a URL."""
 
-    bucket: Annotated[str, Field(min_length=1, max_length=63)]
-    key: Annotated[str, Field(min_length=1, max_length=1024)]
-    version_id: Annotated[str, Field(min_length=1, max_length=1024)]
+    bucket: Annotated[str, AfterValidator(_storable), Field(min_length=1, max_length=63)]
+    key: Annotated[str, AfterValidator(_storable), Field(min_length=1, max_length=1024)]
+    version_id: Annotated[str, AfterValidator(_storable), Field(min_length=1, max_length=1024)]
 
     def ref(self) -> ObjectRef:
         return ObjectRef(bucket=self.bucket, key=self.key, version_id=self.version_id)
@@ -292,13 +298,22 @@ def from_micros(moment: Micros) -> datetime:
     return datetime.fromtimestamp(seconds, tz=UTC).replace(microsecond=micros)
 
 
-def _parse(adapter: TypeAdapter[T], body: str) -> T:
+def document_of(body: str) -> object:
+    """Return the JSON document in a queue body.
+
+    Raises:
+        BadMessage: too large, or not JSON.
+    """
     if len(body.encode(errors="surrogatepass")) > MAX_BODY_BYTES:
         raise BadMessage(f"message is larger than {MAX_BODY_BYTES} bytes")
     try:
-        document = json.loads(body)
+        return json.loads(body)
     except (ValueError, RecursionError):
         raise BadMessage("message is not JSON") from None
+
+
+def _parse(adapter: TypeAdapter[T], body: str) -> T:
+    document = document_of(body)
     if not isinstance(document, dict) or document.get("schema") != SCHEMA:
         raise BadMessage(f"field schema: must be {SCHEMA}")
     try:

@@ -323,6 +323,16 @@ class Reject:
 Outcome = Done | Retry | Reject
 
 
+# ── alarms ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+class Severity(StrEnum):
+    """How soon a person must know of an alarm."""
+
+    PAGE = "page"  # now, at night too
+    TICKET = "ticket"  # in working hours
+
+
 # ── people ─────────────────────────────────────────────────────────────────────────────────────────────────
 
 

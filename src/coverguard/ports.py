@@ -13,7 +13,7 @@ from datetime import timedelta
 from enum import StrEnum
 from typing import Protocol
 
-from coverguard.model import Micros, ObjectRef, Outcome
+from coverguard.model import Micros, ObjectRef, Outcome, Severity
 
 
 class Clock(Protocol):
@@ -38,26 +38,79 @@ class Delivery:
 
 
 class Queue(Protocol):
+    """Messages under leases, each delivered at least once; two adapters, one contract suite.
+
+    Every error of `extend` and `settle` is a `TransientError`: the lease runs out and the message comes
+    again, so whatever was done for it must bear being done twice.
+    """
+
     def send(self, bodies: Sequence[str], *, delay: timedelta = timedelta()) -> None:
-        """Enqueue all bodies, or none."""
+        """Enqueue all bodies, each at least once. After an error some may be enqueued: repeat all.
+
+        Raises:
+            BadMessage: the queue will never take one of them.
+            TransientError: not all could be enqueued.
+        """
 
     def receive(self, *, limit: int, wait: timedelta, lease: timedelta) -> Sequence[Delivery]:
-        """Lease up to `limit` visible messages, waiting up to `wait` for the first.
+        """Lease up to `limit` visible messages (some queues: at most 10), waiting up to `wait` for the first.
 
         A message whose lease ran out `max_receive` times without being settled is dead-lettered.
         """
 
     def extend(self, delivery: Delivery, *, lease: timedelta) -> None:
-        """Start the lease anew. Raises `LeaseLost` when it is no longer ours."""
+        """Start the lease anew. Raises `LeaseLost` when it is no longer ours, or nobody can tell."""
 
     def settle(self, delivery: Delivery, outcome: Outcome) -> None:
         """Done: delete. Retry: make it visible again after the delay, uncounted. Reject: dead-letter it.
 
-        Raises `LeaseLost` when the receipt is stale; the message is then as it was.
+        Raises:
+            LeaseLost: the receipt is stale, and the queue can tell (SQS itself cannot always); the message is
+                then as it was, or was given back twice.
+            TransientError: the outcome could not be stored; the lease runs out.
         """
 
     def depth(self) -> Mapping[str, int]:
-        """Counts by state: `visible`, `delayed`, `leased`, `dead`."""
+        """Counts by state: `visible`, `delayed`, `leased`, `dead`; some queues count roughly."""
+
+    def redrive(self, *, limit: int | None = None) -> int:
+        """Put dead letters back with a fresh count, each at least once; return how many.
+
+        At most `limit` of them; without one, as many as were dead when it began.
+        """
+
+
+# ── topics ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutgoingEvent:
+    """One event that we owe. Nothing but `body` may hold what a platform calls its things."""
+
+    key: str  # the idempotency key: the same event has the same key, however often it comes
+    group: str  # what it is about, by our reference; events of one group are sent in order
+    type: str
+    schema: str
+    body: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Published:
+    """What became of events, by key. What is in neither set is not known to have arrived: send it again."""
+
+    confirmed: frozenset[str] = frozenset()
+    refused: frozenset[str] = frozenset()  # no repetition makes it acceptable as it is
+    fault: str = ""  # the class or code of what went wrong with the rest; never a value
+
+
+class Topic(Protocol):
+    def publish(self, events: Sequence[OutgoingEvent]) -> Published:
+        """Send the events, each group in the order given, at least once.
+
+        An event that is not confirmed stops its own group and no other; one that is refused stops nothing,
+        because what comes later about the same thing has a higher number. Never raises for what the outside
+        does: what was confirmed before that would be forgotten.
+        """
 
 
 # ── object store ───────────────────────────────────────────────────────────────────────────────────────────
@@ -73,12 +126,20 @@ class Presence(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ObjectInfo:
+class ObjectDescription:
+    """What the store says of a version without its bytes being read; `metadata` is the uploader's own."""
+
     ref: ObjectRef
     size: int
-    sha256: bytes = field(repr=False)
     content_type: str
     metadata: Mapping[str, str] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ObjectInfo(ObjectDescription):
+    """The same of bytes that were read; 32 bytes of digest."""
+
+    sha256: bytes = field(repr=False)
 
 
 class ObjectStore(Protocol):
@@ -91,7 +152,10 @@ class ObjectStore(Protocol):
         `TransientError`.
         """
 
-    def walk(self, bucket: str, *, prefix: str) -> Iterator[ObjectInfo]:
+    def describe(self, ref: ObjectRef) -> ObjectDescription:
+        """Return size, content type and metadata of exactly that version. Raises `ObjectMissing`."""
+
+    def walk(self, bucket: str, *, prefix: str) -> Iterator[ObjectRef]:
         """Yield the current version of every key under the prefix, in key order, but of no deleted key."""
 
     def presence(self, ref: ObjectRef) -> Presence:
@@ -109,15 +173,26 @@ class ObjectStore(Protocol):
 
         Raises `IntegrityFailure`, and leaves it blocked, when the bytes are not the ones that were stored.
 
-        Returns `CURRENT` when the bytes, content type, metadata and tags are served as before, else what is
-        there (`REPLACED`, `ABSENT`, or `BLOCKED` by another token).
+        Returns `CURRENT` when the bytes, content type, content headers, metadata and tags are served as
+        before, else what is there (`REPLACED`, `ABSENT`, or `BLOCKED` by another token).
         """
 
     def keep(self, ref: ObjectRef, *, name: str) -> ObjectInfo:
         """Ensure a verified copy of the version in the vault under a legal hold, at vault key `name`.
 
-        The copy has bytes, content type, metadata and tags; its digest was computed from the vault's bytes.
-        Raises `ObjectMissing`, `IntegrityFailure` when an existing vault copy differs.
+        The copy has bytes, content type, content headers, metadata and tags; its digest was computed from
+        the vault's bytes. Raises `ObjectMissing`, `IntegrityFailure` when an existing vault copy differs.
+        """
+
+    def restore(self, ref: ObjectRef, *, name: str) -> ObjectRef:
+        """Ensure that the vault's copy `name` is served under that bucket and key; return as which version.
+
+        For a version that the bucket no longer has (`unblock` raised `ObjectMissing`): puts bytes, content
+        type, content headers, metadata and tags back as a new version. A byte-identical version that is
+        served already is the answer. Raises `ObjectMissing` where the vault has no such copy,
+        `IntegrityFailure` where it is not under a legal hold or its bytes are not the ones kept, and
+        `Refused`, having changed nothing, where other bytes are served, somebody else deleted the key, or a
+        block's token still holds.
         """
 
 
@@ -137,7 +212,10 @@ class UrlProbe(Protocol):
 
 class Cdn(Protocol):
     def invalidate(self, keys: Sequence[tuple[str, str]]) -> None:
-        """Ensure that no cache serves these (bucket, key) any longer; returns when that is complete."""
+        """Ensure that no cache serves these (bucket, key) any longer; returns when that is complete.
+
+        Raises `TransientError` when it could not be asked for, or was not complete in time.
+        """
 
 
 # ── keys ───────────────────────────────────────────────────────────────────────────────────────────────────
@@ -154,3 +232,86 @@ class Keys(Protocol):
 
     def mac(self, purpose: str, plain: bytes) -> bytes:
         """A keyed digest for uniqueness and look-up of what is stored encrypted; 32 bytes."""
+
+
+# ── audit seals ────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SealedHead:
+    """A signed word on the audit chain: link `seq` had this value at that time."""
+
+    seq: int
+    chain: bytes = field(repr=False)  # 32 bytes
+    sealed_at: Micros
+    key_id: str
+    signature: bytes = field(repr=False)  # 64 bytes, Ed25519
+
+
+class Signer(Protocol):
+    @property
+    def key_id(self) -> str:
+        """The SHA-256 of the raw public key, in hex."""
+
+    def sign(self, data: bytes) -> bytes:
+        """Return the Ed25519 signature, 64 bytes."""
+
+
+class SignatureCheck(Protocol):
+    def knows(self, key_id: str) -> bool:
+        """Whether the key is one of those that are trusted."""
+
+    def holds(self, key_id: str, data: bytes, *, signature: bytes) -> bool:
+        """Whether the trusted key made this signature of these bytes."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ArchivedHead:
+    """What lies in the archive under one name; `head` is None where it cannot be understood."""
+
+    name: str
+    head: SealedHead | None
+
+
+class HeadArchive(Protocol):
+    """A place for heads where nothing can be changed or removed, not even by us, for a set time."""
+
+    def put(self, head: SealedHead) -> None:
+        """Ensure that the head is there.
+
+        Raises `IntegrityFailure` where another head has its place, `TransientError`.
+        """
+
+    def walk(self, *, after: int) -> Iterator[ArchivedHead]:
+        """Yield everything ever put with a higher `seq`, in the order of `seq`, the first put first.
+
+        Also what something newer hides. Raises `TransientError`.
+        """
+
+
+# ── people on call ─────────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Page:
+    """What a person is told of the alarms of one kind: that they ring, still ring, or have ended."""
+
+    key: str  # the same for the same news, so that whoever gets it twice can tell
+    kind: str
+    severity: Severity
+    state: PageState
+    meaning: str  # one sentence for whoever does not know the kind
+    subjects: Sequence[str]  # references of ours, the oldest first; a few of them
+    count: int  # how many alarms this is about
+    raised_at: Micros  # when the oldest of them began
+
+
+class PageState(StrEnum):
+    RINGING = "ringing"
+    STILL = "still_ringing"
+    ENDED = "ended"
+
+
+class Pager(Protocol):
+    def page(self, page: Page) -> None:
+        """Tell somebody, at least once. Raises `TransientError`, and then it is told again later."""

@@ -1,21 +1,36 @@
-"""The two retry policies; the only home of tenacity.
+"""The retry policies; the only home of tenacity.
 
-`briefly` bridges a hiccup inside one call (three tries, jitter, a few seconds in all). Everything longer is
-the queue's: a handler returns `Retry`. Nothing retries a retry, and nothing but `TransientError` is retried.
+`briefly` bridges a hiccup inside one call (three tries, jitter, a few seconds in all). `uncontended` runs a
+whole verb again whose transaction the database gave up, within about a second. Everything longer is the
+queue's: a handler returns `Retry`. Nothing retries a retry, and nothing but `TransientError` is retried.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import timedelta
-from typing import TypeVar
+from functools import partial, wraps
+from typing import Concatenate, Final, ParamSpec, Protocol, TypeVar
 
 import tenacity
 
-from coverguard.errors import LeaseLost, TransientError
+from coverguard.errors import Contention, LeaseLost, TransientError
 from coverguard.ports import Clock
 
+P = ParamSpec("P")
 T = TypeVar("T")
+
+TURNS: Final = 6
+
+
+class Timed(Protocol):
+    """Whatever has a clock."""
+
+    @property
+    def clock(self) -> Clock: ...
+
+
+S = TypeVar("S", bound=Timed)
 
 
 def briefly(call: Callable[[], T], *, clock: Clock) -> T:
@@ -28,6 +43,35 @@ def briefly(call: Callable[[], T], *, clock: Clock) -> T:
         reraise=True,
     )
     return retryer(call)
+
+
+def uncontended(call: Callable[[], T], *, clock: Clock) -> T:
+    """Run the call, and again where another transaction was in its way: it must bear being run twice.
+
+    Raises:
+        TransientError: it was so every time; not a `Contention`, so that nobody starts all over at once.
+    """
+    retryer = tenacity.Retrying(
+        stop=tenacity.stop_after_attempt(TURNS),
+        wait=tenacity.wait_random_exponential(multiplier=0.02, max=0.5),
+        retry=tenacity.retry_if_exception_type(Contention),
+        sleep=lambda seconds: clock.sleep(timedelta(seconds=seconds)),
+        reraise=True,
+    )
+    try:
+        return retryer(call)
+    except Contention as error:
+        raise TransientError("database: others were in the way every time") from error
+
+
+def again_if_contended(verb: Callable[Concatenate[S, P], T]) -> Callable[Concatenate[S, P], T]:
+    """Make a method of something with a clock an `uncontended` call."""
+
+    @wraps(verb)
+    def whole(self: S, *args: P.args, **kwargs: P.kwargs) -> T:
+        return uncontended(partial(verb, self, *args, **kwargs), clock=self.clock)
+
+    return whole
 
 
 def _worth_it(error: BaseException) -> bool:

@@ -35,6 +35,7 @@ from coverguard.model import (
 )
 from coverguard.policy import QUALITY_FLOOR, ListRule
 from coverguard.ports import Clock, Keys
+from coverguard.retrying import again_if_contended
 from coverguard.screening.recording import request_hold
 from coverguard.store import Connection, Row, audit, cases, covers, lists, outbox, quarantines, screenings
 from coverguard.store.engine import Database
@@ -73,19 +74,20 @@ class Review:
     clock: Clock
     rules: ReviewRules
 
+    @again_if_contended
     def claim(self, item_ref: str, *, actor: Actor) -> Row[Any]:
         """Take an item for the length of the lease. Claiming one's own claim again starts the lease anew."""
         access.require(actor, Verb.DECIDE)
         with self.database.transaction() as tx:
             now = self.clock.now()
-            cases.lapse(tx, now=now)
-            item = cases.item_by_ref(tx, item_ref)
+            item = cases.lock_item(tx, item_ref, now=now)
             lease = later(now, self.rules.claim_lease)
             if item.state == ItemState.CLAIMED.value and item.claimed_by == actor.name:
                 return cases.extend_claim(tx, item, until=lease)
             cases.move_item(tx, item, ItemEvent.CLAIM, claimed_by=actor.name, lease_until=lease)
             return cases.item_by_id(tx, item.id)
 
+    @again_if_contended
     def confirm(self, item_ref: str, *, actor: Actor, opinion: Opinion) -> Row[Any]:
         """Say that it is what the match says: the cover is removed, its evidence kept, its bytes remembered.
 
@@ -116,6 +118,7 @@ class Review:
         self.enforcer.settle(cover.id)
         return verdict
 
+    @again_if_contended
     def clear(self, item_ref: str, *, actor: Actor, opinion: Opinion) -> Row[Any]:
         """Say that it is not what the match says: proposed by the first of two where two are needed.
 
@@ -155,6 +158,7 @@ class Review:
         self.enforcer.settle(cover.id)
         return verdict
 
+    @again_if_contended
     def unsure(self, item_ref: str, *, actor: Actor, opinion: Opinion) -> Row[Any]:
         """Give the item back for somebody else."""
         with self.database.transaction() as tx:
@@ -165,6 +169,7 @@ class Review:
                 tx, item, actor=actor, opinion=opinion, outcome=VerdictOutcome.UNSURE, now=now
             )
 
+    @again_if_contended
     def reopen(self, item_ref: str, *, actor: Actor, opinion: Opinion) -> Row[Any]:
         """Put a decided item before people again (an appeal). The object stays as it is until they decide.
 
@@ -175,7 +180,7 @@ class Review:
         _reasoned(opinion)
         with self.database.transaction() as tx:
             now = self.clock.now()
-            item = cases.item_by_ref(tx, item_ref)
+            item = cases.lock_item(tx, item_ref, now=now)
             if any(one.actor == actor.name for one in cases.verdicts(tx, item.id)):
                 raise Refused("an appeal is not for somebody who decided")
             file = cases.join_open_case(tx, item, now=now)
@@ -207,8 +212,7 @@ class Review:
     def _claimed(self, tx: Connection, item_ref: str, *, actor: Actor, opinion: Opinion) -> Row[Any]:
         access.require(actor, Verb.DECIDE)
         _reasoned(opinion)
-        cases.lapse(tx, now=self.clock.now())
-        item = cases.item_by_ref(tx, item_ref)
+        item = cases.lock_item(tx, item_ref, now=self.clock.now())
         if item.state != ItemState.CLAIMED.value:
             raise IllegalTransition(f"claim the item before deciding it; it is {item.state}")
         if item.claimed_by != actor.name:
@@ -282,7 +286,8 @@ class Review:
         if category is Category.CHILD_ABUSE:
             due = later(now, self.rules.report_target)
             cases.owe(tx, kind="authority_report", item_id=item.id, due_at=due, now=now)
-            cases.owe(tx, kind="account_takedown", item_id=item.id, due_at=now, now=now)
+            if covers.uploader_of(tx, covers.by_id(tx, item.cover_version_id)) is not None:
+                cases.owe(tx, kind="account_takedown", item_id=item.id, due_at=now, now=now)
 
     def _learn(self, tx: Connection, item: Row[Any], category: Category, *, now: Micros) -> None:
         """Remember what was removed: exact digests hold, near signals refer until a second person agreed."""
@@ -333,6 +338,7 @@ class Review:
                     verdict_id=verdict.id, now=now, review_at=review_at,
                 )  # fmt: skip
 
+    @again_if_contended
     def agree_to_hold(self, item_ref: str, *, actor: Actor, opinion: Opinion) -> Row[Any]:
         """Let near copies of a confirmed removal hold: the second person's agreement.
 
@@ -344,7 +350,7 @@ class Review:
         _reasoned(opinion)
         with self.database.transaction() as tx:
             now = self.clock.now()
-            item = cases.item_by_ref(tx, item_ref)
+            item = cases.lock_item(tx, item_ref, now=now)
             if item.state != ItemState.CONFIRMED.value:
                 raise IllegalTransition(f"only a confirmed removal teaches; it is {item.state}")
             first = _confirmation(cases.verdicts(tx, item.id))

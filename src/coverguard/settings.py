@@ -1,18 +1,21 @@
 """Settings wire a deployment; rules (radius, action, category) are versioned rows and not here.
 
 One TOML file in the deployment's home, `coverguard.toml`; without it the embedded profile's defaults hold.
-Unknown or malformed settings stop the start, naming the setting. Secrets are key files, never settings.
+Unknown or malformed settings stop the start, naming the setting. Secrets are key files, never settings: a
+database's password comes from libpq's own places, AWS credentials and endpoints from boto3's.
 """
 
 from __future__ import annotations
 
 import os
+import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 from coverguard.access import Role
 from coverguard.acting.places import Places
@@ -20,6 +23,7 @@ from coverguard.errors import ConfigurationError
 from coverguard.model import Mode, Surface
 
 HOME_VARIABLE: Final = "COVERGUARD_HOME"
+DATABASE_VARIABLE: Final = "COVERGUARD_DATABASE"  # so that each process can be a database role of its own
 DEFAULT_HOME: Final = ".coverguard"
 FILE: Final = "coverguard.toml"
 
@@ -28,17 +32,38 @@ DEFAULT_MODES: Final = {
     Surface.PROFILE_IMAGE: Mode.WATCH,
     Surface.TRACK_ART: Mode.GATE,
 }
-_NUMBERS: Final = {"file_server_port": (1, 65_535), "hold_budget": (0, 10**9), "max_bytes": (1, 2**30)}
+QUEUES: Final = ("uploads", "account-events", "reports", "sweep-shards")
+TOPICS: Final = ("pipeline", "safety")
+DATABASES: Final = ("sqlite", "postgresql", "postgresql+psycopg")
+_NUMBERS: Final = {
+    "file_server_port": (1, 65_535),
+    "hold_budget": (0, 10**9),
+    "max_bytes": (1, 2**30),
+    "metrics_port": (0, 65_535),
+}
+_WORDS: Final = {"object_store": ("folder", "s3")}
+_TABLES: Final = {"queues": QUEUES, "topics": TOPICS}
 _SPANS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     home: Path
+    database: str = ""  # URL without a password; nothing: SQLite in the home
+    object_store: str = "folder"  # or s3
+    queues: Mapping[str, str] = field(default_factory=dict)  # SQS URLs of all four; nothing: in the database
+    topics: Mapping[str, str] = field(default_factory=dict)  # SQS URL or SNS ARN; nothing: in the database
     modes: Mapping[Surface, Mode] = field(default_factory=lambda: dict(DEFAULT_MODES))
     intake_bucket: str = "intake"
     public_bucket: str = "public"
     vault_bucket: str = "vault"
+    vault_kms_key: str = ""  # of the vault's copies; nothing: the bucket's own
+    heads_bucket: str = ""  # locked, for the audit trail's signed heads; nothing: a folder in the home
+    trust_object_metadata: bool = False  # whether platform services alone write the objects' metadata
+    cloudfront_distribution: str = ""  # whose copies are invalidated; nothing: there is no CDN
+    alarm_topic: str = ""  # SNS ARN to page people by; nothing: the log
+    metrics_host: str = "127.0.0.1"
+    metrics_port: int = 0  # of /metrics, /livez and /readyz; 0: not served
     public_url: str = "http://127.0.0.1:{port}/{bucket}/{key}"  # how the public asks for an object
     file_server_port: int = 8765  # of the loopback file server
     renditions: tuple[str, ...] = ("public:covers/{surface}/{id}/{version}/{*}",)
@@ -63,7 +88,19 @@ class Settings:
 
     @property
     def database_url(self) -> str:
-        return f"sqlite:///{self.home / 'ledger.db'}"
+        """SQLAlchemy's URL of the ledger."""
+        return self.database or f"sqlite:///{self.home / 'ledger.db'}"
+
+    @property
+    def embedded(self) -> bool:
+        """Whether anything that is not for production is part of it."""
+        return self.database_url.startswith("sqlite") or self.object_store == "folder" or not self.queues
+
+    @property
+    def speaks_aws(self) -> bool:
+        """Whether any part of it is asked in one of AWS's protocols."""
+        named = (self.queues, self.topics, self.heads_bucket, self.alarm_topic, self.cloudfront_distribution)
+        return self.object_store == "s3" or any(named)
 
     @property
     def readable_buckets(self) -> frozenset[str]:
@@ -101,17 +138,15 @@ def home_of(option: str | None, environment: Mapping[str, str] = os.environ) -> 
     return Path(option or environment.get(HOME_VARIABLE) or DEFAULT_HOME).absolute()
 
 
-def load(home: Path) -> Settings:
-    """Read the settings of the deployment in this folder.
+def load(home: Path, environment: Mapping[str, str] = os.environ) -> Settings:
+    """Read the settings of the deployment in this folder; the environment may name another database.
 
     Raises:
         ConfigurationError: the file is not TOML, or a setting is unknown or malformed; the message names it.
     """
     path = home / FILE
-    if not path.exists():
-        return Settings(home=home)
     try:
-        document = tomllib.loads(path.read_text(encoding="utf-8"))
+        document = tomllib.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise ConfigurationError(f"{FILE} cannot be read: {type(error).__name__}") from error
     known = {one.name for one in fields(Settings)} - {"home"}
@@ -120,11 +155,37 @@ def load(home: Path) -> Settings:
         raise ConfigurationError(
             f"{FILE}: unknown setting {unknown[0]}; known are: {', '.join(sorted(known))}"
         )
+    if environment.get(DATABASE_VARIABLE):
+        document["database"] = environment[DATABASE_VARIABLE]
     read = Settings(home=home, **{name: _value(name, value) for name, value in document.items()})
+    _require_sense(read)
+    return read
+
+
+def _require_sense(read: Settings) -> None:
+    """What no setting can say for itself."""
     if read.vault_bucket in read.readable_buckets:
         raise ConfigurationError(f"{FILE}: setting vault_bucket: must be a bucket of its own")
+    if read.heads_bucket in {*read.readable_buckets, read.vault_bucket}:
+        raise ConfigurationError(f"{FILE}: setting heads_bucket: must be a bucket of its own")
+    if read.object_store == "s3" and "{port}" in read.public_url:
+        raise ConfigurationError(f"{FILE}: setting public_url: how does the public ask for an object on S3?")
+    _require_database(read.database_url)
     read.places()
-    return read
+
+
+def _require_database(url: str) -> None:
+    """Refuse what is no URL of a database that we serve, and a secret in a file that is none."""
+    try:
+        parts = urlsplit(url)
+    except ValueError as error:
+        raise ConfigurationError(f"{FILE}: setting database: not a URL") from error
+    if parts.scheme not in DATABASES:
+        raise ConfigurationError(f"{FILE}: setting database: must start with {' or '.join(DATABASES)}")
+    if parts.password is not None or "password" in parts.query:
+        raise ConfigurationError(
+            f"{FILE}: setting database: the password belongs into PGPASSFILE, not into the URL"
+        )
 
 
 def _value(name: str, value: Any) -> Any:  # noqa: ANN401 - whatever TOML holds
@@ -137,6 +198,8 @@ def _value(name: str, value: Any) -> Any:  # noqa: ANN401 - whatever TOML holds
                 return {
                     str(user): frozenset(Role(role).value for role in roles) for user, roles in value.items()
                 }
+            case "queues" | "topics":
+                return _addresses(value, all_of=_TABLES[name])
             case "renditions":
                 return tuple(str(template) for template in value)
         if isinstance(default, timedelta):
@@ -148,7 +211,21 @@ def _value(name: str, value: Any) -> Any:  # noqa: ANN401 - whatever TOML holds
     bounds = _NUMBERS.get(name)
     if bounds and not bounds[0] <= value <= bounds[1]:
         raise ConfigurationError(f"{FILE}: setting {name}: must be {bounds[0]} to {bounds[1]}")
+    words = _WORDS.get(name)
+    if words and value not in words:
+        raise ConfigurationError(f"{FILE}: setting {name}: must be {' or '.join(words)}")
     return value
+
+
+def _addresses(value: Mapping[str, object], *, all_of: Sequence[str]) -> Mapping[str, str]:
+    """All of them or none: half on SQS and half in a table is nobody's intention."""
+    found = {str(name): str(address) for name, address in value.items()}
+    if found and set(found) != set(all_of):
+        raise ValueError(f"must name all of {', '.join(all_of)}, and nothing else")
+    for name, address in found.items():
+        if not re.fullmatch(r"https?://\S+|arn:aws[a-z-]*:sns:\S+", address):
+            raise ValueError(f"{name} must be a queue URL or a topic's ARN")
+    return found
 
 
 def _span(value: str) -> timedelta:

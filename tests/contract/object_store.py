@@ -22,6 +22,13 @@ RED = b"red square, generated " * 40
 BLUE = b"blue square, generated " * 40
 GREEN = b"green square, generated " * 40
 LIMIT = 1_000_000
+HEADERS = {
+    "Cache-Control": "max-age=60, public",
+    "Content-Disposition": 'inline; filename="cover.png"',
+    "Content-Encoding": "identity",
+    "Content-Language": "de",
+    "Expires": "Wed, 01 Jan 2031 00:00:00 GMT",
+}
 
 HOSTILE_KEYS = (
     "a",
@@ -59,6 +66,7 @@ class Served:
     content_type: str
     metadata: Mapping[str, str]
     tags: Mapping[str, str]
+    headers: Mapping[str, str]  # content headers other than the type, by name
 
 
 class Platform(Protocol):
@@ -73,6 +81,7 @@ class Platform(Protocol):
         content_type: str,
         metadata: Mapping[str, str] | None = None,
         tags: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> ObjectRef: ...
 
     def delete(self, bucket: str, key: str) -> None: ...
@@ -98,13 +107,18 @@ class Bench:
             content_type=content_type,
             metadata={"owner": "u1"},
             tags={"kind": "cover"},
+            headers=HEADERS,
         )
 
     def data(self, key: str = "c/1.png") -> bytes | None:
         served = self.platform.served(self.bucket, key)
         return None if served is None else served.data
 
-    def walked(self, prefix: str = "") -> list[ObjectInfo]:
+    def nowhere(self, key: str = "c/1.png") -> ObjectRef:
+        """A version that the bucket does not have, of a key that it may have."""
+        return ObjectRef(bucket=self.bucket, key=key, version_id="no-such")
+
+    def walked(self, prefix: str = "") -> list[ObjectRef]:
         return list(self.store.walk(self.bucket, prefix=prefix))
 
 
@@ -153,6 +167,7 @@ class ObjectStoreContract:
         ref = ObjectRef(bucket=bench.bucket, key=key, version_id=version_id)
         for ask in (
             lambda: bench.store.read(ref, limit=LIMIT),
+            lambda: bench.store.describe(ref),
             lambda: bench.store.presence(ref),
             lambda: bench.store.block(ref, token="t1"),
             lambda: bench.store.unblock(ref, token="t1"),
@@ -166,10 +181,12 @@ class ObjectStoreContract:
         ref = ObjectRef(bucket="secrets", key="c/1.png", version_id="x")
         for ask in (
             lambda: bench.store.read(ref, limit=LIMIT),
+            lambda: bench.store.describe(ref),
             lambda: bench.store.presence(ref),
             lambda: bench.store.block(ref, token="t1"),
             lambda: bench.store.unblock(ref, token="t1"),
             lambda: bench.store.keep(ref, name="q/1"),
+            lambda: bench.store.restore(ref, name="q/1"),
             lambda: list(bench.store.walk("secrets", prefix="")),
         ):
             with pytest.raises(Refused):
@@ -182,13 +199,21 @@ class ObjectStoreContract:
         assert bench.data() is None
         assert bench.platform.served(bench.other_bucket, ref.key) is not None
 
+    def test_describe_says_what_the_version_is(self, bench: Bench) -> None:
+        ref = bench.put(RED, content_type="image/webp")
+        bench.put(BLUE)
+        bench.platform.delete(ref.bucket, ref.key)
+        found = bench.store.describe(ref)
+        assert (found.ref, found.size, found.content_type) == (ref, len(RED), "image/webp")
+        assert found.metadata == {"owner": "u1"}
+
     # ── block, unblock, presence ───────────────────────────────────────────────────────────────────────────
 
     def test_block_hides_and_unblock_restores_everything(self, bench: Bench) -> None:
         ref = bench.put(RED, content_type="image/webp")
         before = bench.platform.served(ref.bucket, ref.key)
         assert before is not None
-        assert (before.metadata, before.tags) == ({"owner": "u1"}, {"kind": "cover"})
+        assert (before.metadata, before.tags, before.headers) == ({"owner": "u1"}, {"kind": "cover"}, HEADERS)
         assert bench.store.presence(ref) is Presence.CURRENT
         assert bench.store.block(ref, token="t1") is Presence.BLOCKED
         assert bench.platform.served(ref.bucket, ref.key) is None
@@ -304,12 +329,9 @@ class ObjectStoreContract:
         bench.platform.delete(bench.bucket, "b/3")
         newest = bench.put(BLUE, key="b/2")
         found = bench.walked()
-        keys = [info.ref.key for info in found]
+        keys = [ref.key for ref in found]
         assert keys == sorted(["b/2", "b/10", "a", "a/b", "a!", "ä", "B", "b", "🦊"], key=str.encode)
-        info = next(info for info in found if info.ref.key == "b/2")
-        assert info.ref == newest
-        assert (info.size, info.sha256) == (len(BLUE), hashlib.sha256(BLUE).digest())
-        assert (info.content_type, info.metadata) == ("image/png", {"owner": "u1"})
+        assert newest in found
 
     @pytest.mark.parametrize(
         ("prefix", "expected"),
@@ -327,14 +349,14 @@ class ObjectStoreContract:
     def test_walk_keeps_to_the_prefix(self, bench: Bench, prefix: str, expected: list[str]) -> None:
         for key in ("r/123", "r/12/a", "r/12", "rr", "s"):
             bench.put(RED, key=key)
-        assert [info.ref.key for info in bench.walked(prefix)] == expected
+        assert [ref.key for ref in bench.walked(prefix)] == expected
 
     def test_hostile_keys_are_objects_like_any_other(self, bench: Bench) -> None:
         refs = {key: bench.put(key.encode(), key=key) for key in self.hostile_keys}
-        assert [info.ref.key for info in bench.walked()] == sorted(self.hostile_keys, key=str.encode)
+        assert [ref.key for ref in bench.walked()] == sorted(self.hostile_keys, key=str.encode)
         for key, ref in refs.items():
             assert bench.data(key) == key.encode()
-            assert next(info.ref for info in bench.walked(key)) == ref
+            assert bench.walked(key)[0] == ref
             assert bench.store.block(ref, token="t1") is Presence.BLOCKED
             assert bench.data(key) is None
         assert bench.walked() == []
@@ -353,7 +375,7 @@ class ObjectStoreContract:
         assert bench.store.read(kept.ref, limit=LIMIT) == RED
         served = bench.platform.served(bench.vault, "q/1")
         assert served is not None
-        assert served.tags == {"kind": "cover"}
+        assert (served.tags, served.headers) == ({"kind": "cover"}, HEADERS)
         assert bench.platform.legal_hold(kept.ref)
         assert bench.data() == RED  # keeping hides nothing
 
@@ -373,6 +395,75 @@ class ObjectStoreContract:
         kept = bench.store.keep(bench.put(RED), name="q/1")
         assert bench.store.keep(bench.put(RED, key="c/2.png"), name="q/1") == kept
 
+    # ── restore ────────────────────────────────────────────────────────────────────────────────────────────
+
+    def test_restore_puts_everything_back(self, bench: Bench) -> None:
+        ref = bench.put(RED, content_type="image/webp")
+        before = bench.platform.served(ref.bucket, ref.key)
+        bench.store.keep(ref, name="q/1")
+        lost = bench.nowhere("c/9.png")
+        there = bench.store.restore(lost, name="q/1")
+        assert (there.bucket, there.key) == (lost.bucket, lost.key)
+        assert bench.platform.served(there.bucket, there.key) == before
+        assert bench.store.presence(there) is Presence.CURRENT
+        assert bench.store.restore(lost, name="q/1") == there
+        assert not bench.platform.legal_hold(there)
+
+    def test_restored_bytes_can_be_blocked_and_released(self, bench: Bench) -> None:
+        bench.store.keep(bench.put(RED), name="q/1")
+        there = bench.store.restore(bench.nowhere("c/9.png"), name="q/1")
+        assert bench.store.block(there, token="t1") is Presence.BLOCKED
+        assert bench.data("c/9.png") is None
+        assert bench.store.unblock(there, token="t1") is Presence.CURRENT
+
+    def test_restore_of_what_is_served_is_that_version(self, bench: Bench) -> None:
+        ref = bench.put(RED)
+        bench.store.keep(ref, name="q/1")
+        again = bench.put(RED)
+        assert bench.store.restore(ref, name="q/1") == again
+
+    def test_restore_leaves_what_is_newer(self, bench: Bench) -> None:
+        ref = bench.put(RED)
+        bench.store.keep(ref, name="q/1")
+        bench.put(BLUE)
+        with pytest.raises(Refused):
+            bench.store.restore(ref, name="q/1")
+        assert bench.data() == BLUE
+
+    def test_restore_leaves_a_foreign_delete_marker(self, bench: Bench) -> None:
+        ref = bench.put(RED)
+        bench.store.keep(ref, name="q/1")
+        bench.platform.delete(ref.bucket, ref.key)
+        with pytest.raises(Refused):
+            bench.store.restore(ref, name="q/1")
+        assert bench.data() is None
+
+    def test_restore_puts_nothing_over_a_block(self, bench: Bench) -> None:
+        ref = bench.put(RED)
+        bench.store.keep(ref, name="q/1")
+        bench.store.block(ref, token="t1")
+        with pytest.raises(Refused):
+            bench.store.restore(bench.nowhere(), name="q/1")
+        assert bench.data() is None
+        assert bench.store.unblock(ref, token="t1") is Presence.CURRENT
+
+    @pytest.mark.parametrize("name", ["q/2", "q", "q/1/", ""])
+    def test_restore_of_what_was_never_kept(self, bench: Bench, name: str) -> None:
+        bench.store.keep(bench.put(RED), name="q/1")
+        with pytest.raises(ObjectMissing):
+            bench.store.restore(bench.nowhere("c/9.png"), name=name)
+        assert bench.data("c/9.png") is None
+
+    def test_the_vault_is_neither_hidden_nor_written_over(self, bench: Bench) -> None:
+        kept = bench.store.keep(bench.put(RED), name="q/1")
+        for act in (
+            lambda: bench.store.block(kept.ref, token="t1"),
+            lambda: bench.store.restore(kept.ref, name="q/1"),
+        ):
+            with pytest.raises(Refused):
+                act()
+        assert bench.store.presence(kept.ref) is Presence.CURRENT
+
     # ── at once ────────────────────────────────────────────────────────────────────────────────────────────
 
     def test_concurrent_holds_make_one_block_and_one_copy(self, bench: Bench) -> None:
@@ -388,6 +479,28 @@ class ObjectStoreContract:
         assert len({info.ref for info in kept}) == 1
         assert bench.store.unblock(ref, token="t0") is Presence.BLOCKED
         assert bench.store.unblock(ref, token="t1") is Presence.CURRENT
+
+    def test_concurrent_blocks_and_releases_end_as_the_last_says(self, bench: Bench) -> None:
+        ref = bench.put(RED)
+
+        def work(number: int) -> None:
+            for _ in range(2):
+                assert bench.store.block(ref, token=f"t{number}") is Presence.BLOCKED
+                assert bench.data() is None
+                bench.store.unblock(ref, token=f"t{number}")
+
+        together(4, work)
+        assert bench.store.presence(ref) is Presence.CURRENT
+        assert bench.data() == RED
+        assert bench.store.block(ref, token="t9") is Presence.BLOCKED
+        assert bench.data() is None
+
+    def test_concurrent_restores_put_one_version(self, bench: Bench) -> None:
+        bench.store.keep(bench.put(RED), name="q/1")
+        found: list[ObjectRef] = []
+        together(3, lambda _: found.append(bench.store.restore(bench.nowhere("c/9.png"), name="q/1")))
+        assert len(set(found)) == 1
+        assert bench.data("c/9.png") == RED
 
     def test_concurrent_puts_and_blocks_never_mix_bytes(self, bench: Bench) -> None:
         bad = bench.put(RED)

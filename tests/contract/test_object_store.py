@@ -9,18 +9,20 @@ import pytest
 
 pytest.register_assert_rewrite("object_store")
 
-from object_store import Bench, ObjectStoreContract, Served  # noqa: E402 - after the rewrite is registered
+from object_store import HOSTILE_KEYS, Bench, ObjectStoreContract, Served  # noqa: E402 - after the rewrite
+from s3_platform import client_of, s3_bench  # noqa: E402 - as above
 
 from coverguard.local.folder import FolderStore  # noqa: E402 - as above
 from coverguard.local.stack import StoredVersion  # noqa: E402 - as above
+from coverguard.testing.servers import Ministack, Seaweed  # noqa: E402 - as above
 
 
 @dataclass(frozen=True)
 class FolderPlatform:
     store: FolderStore
 
-    def put(self, bucket, key, data, *, content_type, metadata=None, tags=None):
-        return self.store.put(bucket, key, data, content_type=content_type, metadata=metadata, tags=tags)
+    def put(self, bucket, key, data, **described):
+        return self.store.put(bucket, key, data, **described)
 
     def delete(self, bucket, key):
         self.store.delete(bucket, key)
@@ -34,6 +36,7 @@ class FolderPlatform:
             content_type=info.content_type,
             metadata=info.metadata,
             tags=self._version(info.ref).tags,
+            headers=self._version(info.ref).headers,
         )
 
     def legal_hold(self, ref):
@@ -53,3 +56,20 @@ class TestFolderStore(ObjectStoreContract):
         buckets = frozenset({"covers", "renditions", "vault"})
         store = FolderStore(root=tmp_path / "store", buckets=buckets, vault="vault", durable=False)
         return Bench(store=store, platform=FolderPlatform(store))
+
+
+@pytest.mark.servers
+class TestSeaweed(ObjectStoreContract):
+    # A key that ends in a slash is a directory to it, and so is every part before one.
+    hostile_keys = tuple(key for key in HOSTILE_KEYS if not key.endswith("/"))
+
+    @pytest.fixture
+    def bench(self, seaweed: Seaweed) -> Bench:
+        return s3_bench(client_of(seaweed.endpoint))
+
+
+@pytest.mark.servers
+class TestMinistack(ObjectStoreContract):
+    @pytest.fixture
+    def bench(self, ministack: Ministack) -> Bench:
+        return s3_bench(client_of(ministack.endpoint))

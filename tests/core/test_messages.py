@@ -39,7 +39,7 @@ COVERS = st.builds(
 OBJECTS = st.builds(
     messages.StoredObject,
     bucket=st.text("abc-", min_size=1, max_size=63),
-    key=st.text(st.characters(codec="utf-8"), min_size=1, max_size=40),
+    key=st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1, max_size=40),
     version_id=st.text("abc.", min_size=1, max_size=40),
 )
 BY_FIELD = {

@@ -39,6 +39,7 @@ from coverguard.screening import Screener
 from coverguard.store import lists
 from coverguard.store.engine import Database
 from coverguard.store.queue import TableQueue
+from coverguard.store.topics import QueueTopic
 from coverguard.telemetry import Log
 from coverguard.testing.faults import (
     Death,
@@ -85,6 +86,13 @@ class FaultyDeployment(Deployment):
         # the queue fails as a whole: what its own transaction does before or after is the same to its users
         return FaultyQueue(TableQueue(self.quiet, name, clock=self.clock), self.plan)
 
+    def topic(self, name: str):
+        return QueueTopic(self.queue(name))
+
+    def sealer(self):
+        # does not fail here: it is not part of the road, and its own tests fail it at every call
+        return replace(Deployment.sealer(self), database=self.quiet)
+
     def enforcer(self) -> Enforcer:
         return replace(Deployment.enforcer(self), cdn=FaultyCdn(NoCdn(), self.plan))
 
@@ -126,15 +134,16 @@ class Bench:
         for name in ("ledger.db-wal", "ledger.db-shm"):
             (self.home / name).unlink(missing_ok=True)
         shutil.copyfile(checkpoint.home / "ledger.db", self.home / "ledger.db")
-        for name in ("objects", "elsewhere"):
+        for name in ("objects", "elsewhere", "heads"):
             mirror(checkpoint.home / name, self.home / name)
 
     def save(self, stage: Stage, to: Path) -> Checkpoint:
         stage.close()
-        (self.home / "elsewhere").mkdir(exist_ok=True)
+        for name in ("elsewhere", "heads"):
+            (self.home / name).mkdir(exist_ok=True)
         to.mkdir()
         shutil.copyfile(self.home / "ledger.db", to / "ledger.db")
-        for name in ("objects", "elsewhere"):
+        for name in ("objects", "elsewhere", "heads"):
             shutil.copytree(self.home / name, to / name)
         memory = {name: getattr(stage.platform, name) for name in ("_seen", "_put", "shown")}
         return Checkpoint(to, stage.clock.now(), copy.deepcopy(memory | {"told": stage.told}))
@@ -262,7 +271,7 @@ class Stage:
         """Run the keeper's steps once, then the platform; return whether anything but telling was done."""
         did: Counter[str] = Counter()
         for name in [step.__name__ for step in self.keeper.steps()]:
-            self.survive(lambda name=name: did.update({name: getattr(self.keeper, name)()}))
+            self.survive(lambda name=name: did.update({name: self._step(name)()}))
         self.platform.consume(self.queue("pipeline"))
         safety = self.queue("safety")
         for delivery in safety.receive(limit=50, wait=timedelta(), lease=TWO_HOURS):
@@ -270,6 +279,11 @@ class Stage:
             safety.settle(delivery, Done())
         did.pop("relay", None)
         return did.total() > 0
+
+    def _step(self, name: str) -> Callable[[], int]:
+        """The step of the keeper that there is now: a death on the way makes a new one."""
+        (step,) = (step for step in self.keeper.steps() if step.__name__ == name)
+        return step
 
     def settle_down(self, *, waiting: bool = False) -> None:
         """Go on, and let time pass, until nothing is left to do; `waiting`: but for a message's retries."""

@@ -15,7 +15,6 @@ from coverguard.model import Category, ListAction, Mode, Surface
 from coverguard.ports import Reach
 from coverguard.remote.probe import HttpProbe
 from coverguard.store import alarms, covers
-from coverguard.store.queue import redrive
 from coverguard.testing.faults import Death, FaultPlan
 from coverguard.testing.platform import InProcessProbe, Upload
 
@@ -42,7 +41,9 @@ def stage(start) -> Iterator[Stage]:
     with bench.stage(checkpoint) as stage:
         yield stage
         stage.keeper.relay()
+        stage.keeper.seal()
         assert not outbox_faults(stage.home)
+        assert not stage.deployment.auditor().run().flaws
 
 
 def uploaded(stage: Stage, data: bytes, surface: Surface, *, cover_id: str = "one", **names) -> Upload:
@@ -142,7 +143,7 @@ def test_a_cover_that_kills_its_handlers_is_dead_lettered_and_not_screened(stage
     assert reached(stage, upload) == {Reach.GONE}
     assert rings(stage) == ["not_screened", "dead_letters"]
     stage.plan.stop()
-    assert redrive(stage.observer, UPLOADS, now=stage.clock.now()) == 1
+    assert stage.queue(UPLOADS).redrive() == 1
     stage.settle_down()
     assert Reach.GONE not in reached(stage, upload)
     assert not rings(stage)
@@ -296,15 +297,15 @@ def test_a_claim_that_somebody_left_lapses(stage):
 
 def test_what_is_overdue_rings_once_until_it_is_met(stage):
     upload = served(stage, uploaded(stage, LISTED, GATE))
-    assert stage.keeper.ring_overdue() == 0
+    assert stage.keeper.watch.ring_overdue() == 0
     stage.clock.sleep(timedelta(hours=24, seconds=1))
-    assert [stage.keeper.ring_overdue() for _ in range(3)] == [1, 0, 0]
+    assert [stage.keeper.watch.ring_overdue() for _ in range(3)] == [1, 0, 0]
     assert rings(stage) == ["overdue_review"]
     assert stage.one("SELECT count FROM alarm") == 1
     stage.deployment.review().claim(stage.item(upload), actor=person("mo"))
     with stage.observer.transaction() as tx:
         tx.exec_driver_sql("UPDATE obligation SET met_at = 1")
-    stage.keeper.ring_overdue()
+    stage.keeper.watch.ring_overdue()
     assert not rings(stage)
 
 

@@ -117,9 +117,9 @@ class FolderMachine(RuleBasedStateMachine):
     def the_public_gets_the_same(self) -> None:
         expected = {key: data for key in KEYS if (data := self.model.public(key)) is not None}
         found = list(self.store.walk("covers", prefix=""))
-        assert [info.ref.key for info in found] == sorted(expected, key=str.encode)
-        for info in found:
-            assert self.store.read(info.ref, limit=100) == expected[info.ref.key]
+        assert [ref.key for ref in found] == sorted(expected, key=str.encode)
+        for ref in found:
+            assert self.store.read(ref, limit=100) == expected[ref.key]
 
 
 TestFolderMachine = FolderMachine.TestCase

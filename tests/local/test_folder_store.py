@@ -135,7 +135,7 @@ def test_damaged_bytes_can_be_blocked_and_stay_so(store: FolderStore, tmp_path: 
         b"{",
         b"[]",
         b"null",
-        b'{"format": 2}',
+        b'{"format": 3}',
         b'{"format": 1, "next": 1}',
         b'{"format": 1, "entries": [{}]}',
         b'{"format": 1, "next": 2, "entries": [{"id": "x", "tokens": ["t1"]}]}',

@@ -59,6 +59,23 @@ def test_a_covers_own_rendition_is_found_where_it_is_looked_for(template, cover,
     assert key.startswith(prefix)
 
 
+@given(st.sampled_from(TEMPLATES), COVERS, st.tuples(NAMES, NAMES))
+def test_a_rendition_names_its_cover(template, cover, names):
+    ref = ObjectRef(bucket="public", key=key_of(template, cover, names), version_id="1")
+    assert places(template).cover_of(ref) == cover
+
+
+@given(st.sampled_from(TEMPLATES), st.lists(st.sampled_from(["a", "x", "covers", "12", "%41", "01", ""])))
+def test_what_names_no_cover_is_no_rendition_of_any(template, parts):
+    where = places(template)
+    ref = ObjectRef(bucket="public", key="/".join(parts), version_id="1")
+    named = where.cover_of(ref)
+    if named is None:
+        return
+    surface, cover_id, version = named
+    assert where.is_rendition(ref, surface=surface, cover_id=cover_id, version=version)
+
+
 @given(st.sampled_from(TEMPLATES), COVERS, COVERS, st.tuples(NAMES, NAMES))
 def test_no_cover_has_anothers_rendition(template, one, other, names):
     assume(one != other)
@@ -97,6 +114,13 @@ def test_what_is_no_rendition(key):
     where = places()
     assert is_rendition(where, "covers/track_art/12/1/a", ("track_art", "12", 1))
     assert not is_rendition(where, key, ("track_art", "12", 1))
+
+
+@pytest.mark.parametrize(
+    "key", ["covers/track_art/%41/1/x", "covers/track_art/a/01/x", "covers/track_art/a/b/x"]
+)
+def test_a_key_that_we_would_not_write_names_no_cover(key):
+    assert places().cover_of(ObjectRef(bucket="public", key=key, version_id="1")) is None
 
 
 def test_another_buckets_key_is_no_rendition():

@@ -255,6 +255,9 @@ class Story:
     def log(self) -> str:
         return self.world.lines.getvalue()
 
+    def metrics(self) -> str:
+        return self.world.parts.log.metrics.exposition().decode()
+
     def events(self, topic: str) -> list[str]:
         return [row.body for row in self.world.rows("outbox", topic=topic)]
 
@@ -295,9 +298,9 @@ def test_the_story_has_everything_in_it(story):
         ("appeal", "reopen"),
         ("decision", "confirm"),
     } <= kinds
-    assert {json.loads(line)["event"] for line in story.log().splitlines()} >= {
-        "screened", "transient", "bug", "rejected",
-    }  # fmt: skip
+    told = [json.loads(line) for line in story.log().splitlines()]
+    assert {line["event"] for line in told} >= {"delivery", "screened", "transient", "bug", "page"}
+    assert {line.get("outcome") for line in told} >= {"rejected", "died"}
     assert len({error for error in story.errors if error}) > 20
     assert {row.kind for row in world.rows("alarm")} >= {
         "not_screened", "held_not_verified_gone", "overdue_review",
@@ -306,7 +309,7 @@ def test_the_story_has_everything_in_it(story):
     assert {row.kind for row in world.rows("statement")} >= {"report"}
 
 
-@pytest.mark.parametrize("outlet", ["log", "errors", "alarms", "audit", "faults"])
+@pytest.mark.parametrize("outlet", ["log", "metrics", "errors", "alarms", "audit", "faults"])
 def test_nothing_comes_out_of(story, outlet):
     said = repr(story.errors) if outlet == "errors" else getattr(story, outlet)()
     assert len(said) > 200

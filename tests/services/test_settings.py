@@ -33,6 +33,36 @@ def test_the_file_that_a_new_deployment_gets_says_the_defaults(tmp_path):
     assert written(tmp_path, STARTER) == Settings(home=tmp_path)
 
 
+def test_the_parts_that_platforms_run(tmp_path):
+    read = written(
+        tmp_path,
+        """
+        database = "postgresql://coverguard@db.example/coverguard"
+        object_store = "s3"
+        public_url = "https://covers.example/{key}"
+        topics = { pipeline = "https://sqs.example/1/p", safety = "arn:aws:sns:eu-west-1:1:safety" }
+        [queues]
+        uploads = "https://sqs.example/1/uploads"
+        account-events = "https://sqs.example/1/account-events"
+        reports = "https://sqs.example/1/reports"
+        sweep-shards = "https://sqs.example/1/sweep-shards"
+        """,
+    )
+    assert read.database_url == "postgresql://coverguard@db.example/coverguard"
+    assert not read.embedded
+    assert read.queues["account-events"] == "https://sqs.example/1/account-events"
+    assert read.topics["safety"] == "arn:aws:sns:eu-west-1:1:safety"
+
+
+def test_the_environment_may_name_another_database_but_no_secret(tmp_path):
+    url = "postgresql+psycopg://coverguard_keeper@db.example/coverguard"
+    assert load(tmp_path, {"COVERGUARD_DATABASE": url}).database_url == url
+    assert load(tmp_path, {}).database_url == f"sqlite:///{tmp_path / 'ledger.db'}"
+    with pytest.raises(ConfigurationError, match="PGPASSFILE") as caught:
+        load(tmp_path, {"COVERGUARD_DATABASE": url.replace("@", ":hush@")})
+    assert "hush" not in str(caught.value)
+
+
 def test_what_the_file_says(tmp_path):
     read = written(
         tmp_path,
@@ -65,6 +95,18 @@ def test_what_the_file_says(tmp_path):
     ("name", "line"),
     [
         ("unknown_one", "unknown_one = 1"),
+        ("database", 'database = "mysql://localhost/ledger"'),
+        ("database", 'database = "postgresql://worker:secret@localhost/ledger"'),
+        ("database", 'database = "postgresql://worker@localhost/ledger?password=secret"'),
+        ("database", 'database = "postgresql://[worker"'),
+        ("object_store", 'object_store = "s4"'),
+        ("public_url", 'object_store = "s3"'),
+        ("queues", 'queues = { uploads = "https://sqs.example/1/uploads" }'),
+        ("queues", "queues = 5"),
+        ("topics", 'topics = { pipeline = "pipeline", safety = "https://sqs.example/1/safety" }'),
+        ("heads_bucket", 'heads_bucket = "vault"'),
+        ("metrics_port", "metrics_port = 70000"),
+        ("trust_object_metadata", 'trust_object_metadata = "yes"'),
         ("home", 'home = "/tmp"'),
         ("radius", "radius = 31"),
         ("grace", "grace = 10"),

@@ -346,7 +346,7 @@ class World:
 
     def vault(self) -> list[bytes]:
         found = self.store.walk(self.settings.vault_bucket, prefix="")
-        return [self.store.read(info.ref, limit=10**7) for info in found]
+        return [self.store.read(ref, limit=10**7) for ref in found]
 
     def rows(self, table: str, **where: object) -> list:
         of = getattr(schema, table)

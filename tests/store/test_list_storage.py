@@ -80,7 +80,8 @@ def forms(value):
     ]  # fmt: skip
 
 
-def test_no_digest_lies_in_the_file(made, ledger_file):
+def test_no_digest_lies_in_the_file(ledger_file, reused, keys):
+    made = Lists(reused[1], keys)
     rows = [row(f"entry {one.value}", algorithm=one, seed=n) for n, one in enumerate(Algorithm)]
     listed = made.make()
     made.write(listed, *rows)

@@ -4,18 +4,37 @@ from __future__ import annotations
 
 import re
 import sqlite3
+import threading
+import uuid
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.migration import MigrationContext
-from sqlalchemy import MetaData, create_engine
+from alembic.script import ScriptDirectory
+from sqlalchemy import MetaData, create_engine, inspect, select
 from sqlalchemy.sql.schema import SchemaConst
 
-from coverguard.errors import ConfigurationError
+from coverguard.errors import ConfigurationError, TransientError
+from coverguard.store import schema
 from coverguard.store.engine import Database
-from coverguard.store.migrate import migrate, newest_revision, require_migrated
+from coverguard.store.migrate import (
+    MIGRATIONS,
+    migrate,
+    newest_revision,
+    require_migrated,
+    revision,
+    upgrade,
+)
 from coverguard.store.schema import metadata
+from coverguard.testing.servers import Postgres
+
+BOTH = ["sqlite", pytest.param("postgresql", marks=pytest.mark.servers)]
 
 
 def flattened() -> MetaData:
@@ -45,14 +64,23 @@ def statements(path: Path) -> dict[str, set[str]]:
     A column that a later migration added stands on the line of the last one before it.
     """
     return {
-        name: {line.strip().strip(",") for line in ADDED.sub("BIGINT\n", sql.replace("'1'", "1")).splitlines()}
+        name: {
+            line.strip().strip(",") for line in ADDED.sub("BIGINT\n", sql.replace("'1'", "1")).splitlines()
+        }
         for kind, name, sql in shape(path)
         if kind in ("table", "index") and sql and name != "sqlite_sequence"
     }
 
 
-def test_alembic_sees_no_difference(database: Database) -> None:
-    with database.reading() as tx:
+@pytest.mark.servers
+def test_alembic_sees_no_difference_on_postgresql(on_postgresql: Database) -> None:
+    options = {"include_schemas": True, "compare_server_default": True}
+    with on_postgresql.reading() as tx:
+        assert compare_metadata(MigrationContext.configure(tx, opts=options), metadata) == []
+
+
+def test_alembic_sees_no_difference(ledger_file: Path, reused: tuple[Path, Database]) -> None:
+    with reused[1].reading() as tx:
         differences = compare_metadata(MigrationContext.configure(tx), flattened())
     # SQLite cannot state a reference into another schema, so that the first migration leaves this one out
     assert [(kind, constraint.name) for kind, constraint in differences] == [
@@ -76,16 +104,49 @@ def test_the_migrations_state_all_that_the_tables_state(ledger_file: Path, tmp_p
     assert set(made) - set(wanted) == {"alembic_version"}
 
 
+CHECKS = """SELECT conrelid::regclass::text, conname, pg_get_constraintdef(oid) FROM pg_constraint
+    WHERE contype IN ('c', 'u', 'f') AND connamespace::regnamespace::text IN ('public', 'private')"""
+INDEXES = "SELECT tablename, indexname, indexdef FROM pg_indexes WHERE schemaname IN ('public', 'private')"
+
+
+@pytest.mark.servers
+def test_the_migrations_state_all_that_the_tables_state_on_postgresql(
+    on_postgresql: Database, postgres: Postgres
+) -> None:
+    """CHECKs, keys, partial indexes: as PostgreSQL itself writes them."""
+    name = f"drawn_{uuid.uuid4().hex}"
+    drawn = Database(postgres.create_database(name), durable=False)
+    with drawn.transaction() as tx:
+        tx.exec_driver_sql("CREATE SCHEMA private")
+        metadata.create_all(tx)
+    stated = []
+    for one in (drawn, on_postgresql):
+        with one.reading() as tx:
+            found = {tuple(row) for sql in (CHECKS, INDEXES) for row in tx.exec_driver_sql(sql)}
+        stated.append({row for row in found if row[0] != "alembic_version"})
+    drawn.close()
+    postgres.drop_database(name)
+    assert len(stated[0]) > 150
+    assert stated[0] ^ stated[1] == set()
+
+
+@pytest.mark.servers
+def test_verdicts_and_audit_rows_have_their_triggers_on_postgresql(on_postgresql: Database) -> None:
+    with on_postgresql.reading() as tx:
+        found = tx.exec_driver_sql("SELECT tgname FROM pg_trigger WHERE NOT tgisinternal").scalars()
+        assert set(found) == {"verdict_append_only", "audit_append_only"}
+
+
 def test_verdicts_and_audit_rows_have_their_triggers(ledger_file: Path) -> None:
     triggers = {name for kind, name, _ in shape(ledger_file) if kind == "trigger"}
     assert triggers == {f"{table}_no_{act}" for table in ("verdict", "audit") for act in ("update", "delete")}
 
 
-def test_migrating_twice_changes_nothing(database: Database, ledger_file: Path) -> None:
+def test_migrating_twice_changes_nothing(ledger_file: Path, reused: tuple[Path, Database]) -> None:
     before = shape(ledger_file)
-    assert migrate(database) == newest_revision()
+    assert migrate(reused[1]) == newest_revision()
     assert shape(ledger_file) == before
-    require_migrated(database)
+    require_migrated(reused[1])
 
 
 def test_nothing_runs_on_an_empty_database(tmp_path: Path) -> None:
@@ -97,14 +158,236 @@ def test_nothing_runs_on_an_empty_database(tmp_path: Path) -> None:
     fresh.close()
 
 
-def test_nothing_runs_on_another_releases_schema(database: Database, ledger_file: Path) -> None:
-    with sqlite3.connect(ledger_file) as connection:
-        connection.execute("UPDATE alembic_version SET version_num = '9999'")
-    connection.close()
-    with pytest.raises(ConfigurationError, match="not migrated"):
+# ── which code runs on which schema ────────────────────────────────────────────────────────────────────────
+
+
+def rename(database: Database, name: str) -> None:
+    """Make the schema say that it is another revision."""
+    with database.transaction() as tx:
+        tx.exec_driver_sql(f"UPDATE alembic_version SET version_num = '{name}'")
+
+
+def number() -> int:
+    newest = revision(newest_revision())
+    assert newest is not None
+    return newest.number
+
+
+def test_this_release_goes_on_when_the_next_one_has_expanded_the_schema(database: Database) -> None:
+    for oldest in (1, number() - 1, number()):
+        name = f"{number() + 1:04}from{oldest:04}"
+        rename(database, name)
+        require_migrated(database)
+        assert migrate(database) == name, "an older release changes nothing and says what it found"
+
+
+def test_this_release_stops_where_a_later_one_has_contracted_the_schema(database: Database) -> None:
+    rename(database, f"{number() + 2:04}from{number() + 1:04}")
+    for refused in (require_migrated, migrate):
+        with pytest.raises(ConfigurationError, match="newer release"):
+            refused(database)
+
+
+@pytest.mark.parametrize("name", ["9999", "9999from9999", "", "main", "0003 from 0001", "3from1"])
+def test_nothing_runs_on_a_schema_that_does_not_say_it_may(database: Database, name: str) -> None:
+    rename(database, name)
+    for refused in (require_migrated, migrate):
+        with pytest.raises(ConfigurationError, match=r"not migrated|newer release"):
+            refused(database)
+
+
+def test_nothing_runs_on_an_older_schema(database: Database) -> None:
+    rename(database, "0001")
+    with pytest.raises(ConfigurationError, match="coverguard migrate"):
         require_migrated(database)
 
 
-def test_another_kind_of_database_is_refused() -> None:
-    with pytest.raises(ConfigurationError, match="sqlite"):
-        Database("postgresql://localhost/coverguard")
+def history() -> list[Any]:
+    """Every migration, oldest first."""
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    config.set_main_option("path_separator", "os")
+    return list(reversed(list(ScriptDirectory.from_config(config).walk_revisions())))
+
+
+def test_every_revision_says_who_can_run_on_it() -> None:
+    """The first two are older than the rule, and serve release 0.1.0 as far as it does not ask."""
+    oldest = 1
+    for place, script in enumerate(history(), start=1):
+        said = revision(script.revision)
+        assert said is not None
+        assert said.number == place
+        if place > 2:
+            contracts = getattr(script.module, "CONTRACTS", None)
+            assert oldest <= said.oldest < place, "the release before has to go on"
+            assert (said.oldest > oldest) == bool(contracts), "CONTRACTS says why somebody is left behind"
+            oldest = said.oldest
+
+
+def draft(database: Database) -> dict[tuple[str, ...], str]:
+    """All that a schema has, part by part, as the inspector sees it."""
+    found: dict[tuple[str, ...], str] = {}
+    with database.reading() as tx:
+        seen = inspect(tx)
+        for schema_name in ("public", "private") if tx.dialect.name == "postgresql" else (None,):
+            at = {"schema": schema_name}
+            for (_, table), columns in seen.get_multi_columns(**at).items():
+                found[table, "table"] = ""
+                for column in columns:
+                    optional = column["nullable"] or column["default"] is not None
+                    found[table, "column", column["name"]] = f"{column['type']!r} {column['nullable']}"
+                    found[table, "column", column["name"], "is optional"] = str(optional)
+            asked = (seen.get_multi_indexes, seen.get_multi_check_constraints,
+                     seen.get_multi_unique_constraints, seen.get_multi_foreign_keys)  # fmt: skip
+            for (_, table), parts in (one for ask in asked for one in ask(**at).items()):
+                for part in parts:
+                    kind = "rule" if part.get("unique", True) else "index"  # a plain index forbids nothing
+                    found[table, kind, str(part["name"])] = repr(plain(part))
+    return found
+
+
+def plain(part: Any) -> Any:
+    """Without what differs from run to run."""
+    if isinstance(part, dict):
+        return {name: plain(value) for name, value in sorted(part.items())}
+    return part if isinstance(part, list | bool | None) else str(part)
+
+
+def unlike_an_expansion(before: dict[tuple[str, ...], str], after: dict[tuple[str, ...], str]) -> set[Any]:
+    """What would stop, or surprise, code that was written for the schema before."""
+    there = {key[0] for key in before}
+    lost = {key for key, value in before.items() if after.get(key) != value}
+    added = {key for key in after.keys() - before.keys() if key[0] in there}
+    demanded = {key for key in added if key[-1] == "is optional" and after[key] == "False"}
+    ruled = {key for key in added if key[1] == "rule"}
+    return lost | demanded | ruled
+
+
+def empty(request: pytest.FixtureRequest, kind: str, tmp_path: Path) -> Database:
+    if kind == "sqlite":
+        return Database(f"sqlite:///{tmp_path / 'empty.db'}", durable=False)
+    postgres = request.getfixturevalue("postgres")
+    name = f"empty_{uuid.uuid4().hex}"
+    request.addfinalizer(lambda: postgres.drop_database(name))
+    return Database(postgres.create_database(name), durable=False)
+
+
+@pytest.fixture(params=BOTH)
+def nothing(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
+    """A database without a table."""
+    database = empty(request, request.param, tmp_path)
+    yield database
+    database.close()
+
+
+def test_a_migration_only_adds_unless_it_says_that_it_contracts(nothing: Database) -> None:
+    before: dict[tuple[str, ...], str] = {}
+    for script in history():
+        with nothing.transaction() as tx:
+            upgrade(tx, script.revision)
+        after = draft(nothing)
+        if not getattr(script.module, "CONTRACTS", None):
+            assert unlike_an_expansion(before, after) == set(), script.revision
+        before = after
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "DROP TABLE audit_head",
+        "ALTER TABLE alarm DROP COLUMN paged_at",
+        "ALTER TABLE alarm RENAME COLUMN paged_at TO told_at",
+        "ALTER TABLE alarm RENAME TO bell",
+        "ALTER TABLE alarm ADD COLUMN x INTEGER CONSTRAINT another CHECK (x > 1)",
+        "CREATE UNIQUE INDEX one_more ON alarm (raised_at)",
+        "DROP INDEX uq_alarm_open",
+    ],
+)
+def test_what_is_no_expansion(database: Database, change: str) -> None:
+    before = draft(database)
+    with database.transaction() as tx:
+        tx.exec_driver_sql(change)
+    assert unlike_an_expansion(before, draft(database))
+
+
+@pytest.mark.servers
+@pytest.mark.parametrize(
+    "change",
+    ["ALTER COLUMN count TYPE bigint", "ALTER COLUMN count DROP NOT NULL", "ADD COLUMN x int NOT NULL"],
+)
+def test_what_is_no_expansion_on_postgresql(on_postgresql: Database, change: str) -> None:
+    before = draft(on_postgresql)
+    with on_postgresql.transaction() as tx:
+        tx.exec_driver_sql(f"ALTER TABLE alarm {change}")
+    assert unlike_an_expansion(before, draft(on_postgresql))
+
+
+def test_what_is_an_expansion(database: Database) -> None:
+    before = draft(database)
+    with database.transaction() as tx:
+        tx.exec_driver_sql("ALTER TABLE alarm ADD COLUMN x INTEGER")
+        tx.exec_driver_sql("ALTER TABLE alarm ADD COLUMN y INTEGER NOT NULL DEFAULT 1")
+        tx.exec_driver_sql("CREATE TABLE bell (x INTEGER CHECK (x > 1))")
+        tx.exec_driver_sql("CREATE INDEX ix_one_more ON alarm (raised_at)")
+    assert unlike_an_expansion(before, draft(database)) == set()
+
+
+# ── migrating while others work ────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.servers
+@pytest.mark.parametrize("nothing", ["postgresql"], indirect=True)
+class TestAmongOthers:
+    def test_two_migrators_at_once(self, nothing: Database) -> None:
+        together = threading.Barrier(3)
+
+        def run() -> str:
+            together.wait(timeout=30)
+            return migrate(nothing)
+
+        with ThreadPoolExecutor(3) as pool:
+            done = [pool.submit(run) for _ in range(3)]
+            assert {one.result(timeout=60) for one in done} == {newest_revision()}
+        require_migrated(nothing)
+
+    def test_it_does_not_queue_before_everybody_else_behind_a_long_transaction(
+        self, nothing: Database
+    ) -> None:
+        with nothing.transaction() as tx:
+            upgrade(tx, "0001")
+        before = draft(nothing)
+        with nothing.reading() as report:
+            report.execute(select(schema.account.c.id)).all()
+            report.exec_driver_sql("SELECT count(*) FROM alarm")
+            with pytest.raises(TransientError, match="LockNotAvailable"):
+                migrate(nothing, patience=timedelta(milliseconds=200))
+            with nothing.transaction() as tx:  # nobody waits behind it
+                tx.exec_driver_sql("SET LOCAL lock_timeout = '1s'")
+                tx.exec_driver_sql(
+                    "INSERT INTO alarm (kind, subject, raised_at, seen_at, count) VALUES ('k', 's', 1, 1, 1)"
+                )
+        assert draft(nothing) == before, "all of it or nothing"
+        assert migrate(nothing, patience=timedelta(seconds=10)) == newest_revision()
+
+    def test_what_the_release_before_wrote_is_still_there(self, nothing: Database) -> None:
+        with nothing.transaction() as tx:
+            upgrade(tx, "0001")
+            tx.exec_driver_sql("INSERT INTO account (platform_id, seen_at) VALUES ('a', 1)")
+        migrate(nothing)
+        with nothing.reading() as tx:
+            assert tx.execute(select(schema.account.c.platform_id)).scalars().all() == ["a"]
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "mysql://localhost/coverguard",
+        "postgresql+psycopg2://localhost/x",
+        "postgresql+asyncpg://x/y",
+        "x",
+        "",
+    ],
+)
+def test_another_kind_of_database_is_refused(url: str) -> None:
+    with pytest.raises(ConfigurationError, match="database"):
+        Database(url)

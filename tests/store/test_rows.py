@@ -31,14 +31,14 @@ def test_a_row_is_inserted_once(database):
 
 def test_a_row_is_inserted_again_once_its_like_has_ended(database):
     with database.transaction() as tx:
-        assert alarms.ring(tx, kind="k", subject="s", now=NOW)
-        assert not alarms.ring(tx, kind="k", subject="s", now=Micros(NOW + 5))
+        assert alarms.ring(tx, kind="unsettled", subject="s", now=NOW)
+        assert not alarms.ring(tx, kind="unsettled", subject="s", now=Micros(NOW + 5))
         (row,) = alarms.ringing(tx)
         assert (row.count, row.raised_at, row.seen_at) == (2, NOW, NOW + 5)
-        alarms.quiet(tx, kind="k", subject="s", now=NOW)
-        alarms.quiet(tx, kind="k", subject="never", now=NOW)
+        alarms.quiet(tx, kind="unsettled", subject="s", now=NOW)
+        alarms.quiet(tx, kind="unsettled", subject="never", now=NOW)
         assert alarms.ringing(tx) == []
-        assert alarms.ring(tx, kind="k", subject="s", now=NOW)
+        assert alarms.ring(tx, kind="unsettled", subject="s", now=NOW)
         assert len(tx.execute(select(alarm)).all()) == 2
 
 
@@ -142,7 +142,7 @@ def test_an_item_is_added_once_and_only_gets_stricter(database, item):
 
 def test_a_capped_item_has_consequences_once_something_uncapped_speaks_against_it(database, item):
     with database.transaction() as tx:
-        tx.exec_driver_sql("UPDATE case_item SET consequences = 0")
+        tx.exec_driver_sql("UPDATE case_item SET consequences = false")
     again, _ = add(database, item, consequences=True, two_people=False)
     assert again.consequences
 

@@ -12,7 +12,7 @@ from sqlalchemy import select  # noqa: E402 - as above
 from coverguard.errors import LeaseLost  # noqa: E402 - as above
 from coverguard.local.clock import SystemClock  # noqa: E402 - as above
 from coverguard.model import Done, Reject  # noqa: E402 - as above
-from coverguard.store.queue import TableQueue, dead_letters, redrive  # noqa: E402 - as above
+from coverguard.store.queue import TableQueue, dead_letters  # noqa: E402 - as above
 from coverguard.store.schema import queue_message  # noqa: E402 - as above
 
 NAME = "uploads"
@@ -30,7 +30,6 @@ def bench(database, clock) -> Bench:
         make=lambda: TableQueue(database, NAME, clock=clock, max_receive=MAX_RECEIVE),
         go_on=clock.go_on,
         faults=lambda: faults(database),
-        redrive=lambda: redrive(database, NAME, now=clock.now()),
         real=lambda: TableQueue(database, NAME, clock=SystemClock()),
     )
 
@@ -45,7 +44,7 @@ class TestTableQueue(QueueContract):
         (theirs,) = bench.receive(queue=other)
         other.settle(theirs, Reject(reason="no"))
         assert bench.depth() == (0, 0, 1, 0)
-        assert redrive(database, NAME, now=clock.now()) == 0
+        assert bench.queue.redrive() == 0
         assert faults(database, "reports") == {"theirs": "no"}
 
     def test_a_receipt_of_another_queue_settles_nothing(self, bench, database, clock):
@@ -56,6 +55,11 @@ class TestTableQueue(QueueContract):
         )
         with pytest.raises(LeaseLost):
             bench.queue.settle(stolen, Done())
+
+    def test_what_came_first_goes_first(self, bench):
+        bench.queue.send([str(number) for number in range(5)])
+        assert [one.body for one in bench.receive(2)] == ["0", "1"]
+        assert [one.body for one in bench.receive(10)] == ["2", "3", "4"]
 
     def test_a_long_reason_is_cut(self, bench):
         bench.queue.send(["a"])

@@ -12,12 +12,22 @@ from dataclasses import dataclass
 from typing import Any
 
 from coverguard.acting.places import Places
-from coverguard.errors import CoverguardError, ObjectMissing
+from coverguard.errors import CoverguardError, ObjectMissing, Refused, TransientError
 from coverguard.lifecycle import QuarantineEvent, QuarantineState
 from coverguard.model import Micros, ObjectRef
 from coverguard.ports import Cdn, Clock, ObjectInfo, ObjectStore, Presence, Reach, UrlProbe
-from coverguard.retrying import briefly
-from coverguard.store import Connection, Row, alarms, audit, covers, outbox, quarantines, screenings
+from coverguard.retrying import again_if_contended, briefly
+from coverguard.store import (
+    Connection,
+    Row,
+    alarms,
+    audit,
+    covers,
+    outbox,
+    own_writes,
+    quarantines,
+    screenings,
+)
 from coverguard.store.engine import Database
 
 NOT_GONE = "held_not_verified_gone"
@@ -34,6 +44,7 @@ class Enforcer:
     places: Places
     cleared_retention: int  # microseconds that the vault keeps what was released
 
+    @again_if_contended
     def settle(self, cover_version_id: int) -> bool:
         """Do everything this cover version's quarantine rows call for; return whether all of it is done.
 
@@ -59,6 +70,7 @@ class Enforcer:
             return error
         return None
 
+    @again_if_contended
     def verify_gone(self, row: Row[Any]) -> Reach:
         """Ask again for a held object and remember the answer; one that is back is to be blocked anew.
 
@@ -72,6 +84,7 @@ class Enforcer:
             reach, served = Reach.UNKNOWN, False
         with self.database.transaction() as tx:
             now = self.clock.now()
+            quarantines.lock(tx, row.id)
             quarantines.note_probe(tx, row.id, gone=reach is Reach.GONE, now=now)
             current = quarantines.by_id(tx, row.id)
             if served and current.state == QuarantineState.HELD.value and current.releasing_at is None:
@@ -95,7 +108,7 @@ class Enforcer:
         gone = self._reach(row, ref) is Reach.GONE
         with self.database.transaction() as tx:
             now = self.clock.now()
-            current = quarantines.by_id(tx, row.id)
+            current = quarantines.lock(tx, row.id)
             if late := _released(current):
                 late = covers.by_id(tx, row.cover_version_id).deleted_at is None
             elif current.state == QuarantineState.REQUESTED.value:  # else somebody was faster on this road
@@ -110,12 +123,28 @@ class Enforcer:
 
     def _abandon(self, row: Row[Any]) -> None:
         with self.database.transaction() as tx:
-            current = quarantines.by_id(tx, row.id)
+            current = quarantines.lock(tx, row.id)
             if current.state != QuarantineState.REQUESTED.value:
                 return
             now = self.clock.now()
             quarantines.abandon(tx, current, now=now)
             audit.write(tx, now=now, verb="abandon", subject=row.ref)
+            if (there := own_writes.now_at(tx, row)) is not None:
+                self._follow(tx, row, there, now=now)
+
+    def _follow(self, tx: Connection, row: Row[Any], there: ObjectRef, *, now: Micros) -> None:
+        """A release had put the bytes back as a new version when they were wanted held again."""
+        for claimant in quarantines.claimants(tx, row.id):
+            quarantines.request(
+                tx,
+                cover_version_id=row.cover_version_id,
+                ref=there,
+                level=row.level,
+                claimant=claimant,
+                rendition=row.rendition,
+                relist_until=row.relist_until,
+                now=now,
+            )
 
     def _reach(self, row: Row[Any], ref: ObjectRef) -> Reach:
         """Gone: the origin serves other bytes or none, and the canonical URL says so, too."""
@@ -155,10 +184,11 @@ class Enforcer:
             if not quarantines.start_release(tx, row, now=self.clock.now()):
                 return
             cover = covers.by_id(tx, row.cover_version_id)
-        presence = Presence.ABSENT if cover.deleted_at is not None else self._take_markers_away(row, ref)
+        presence = Presence.ABSENT if cover.deleted_at is not None else self._put_back(row, ref)
         with self.database.transaction() as tx:
             now = self.clock.now()
-            current = quarantines.by_id(tx, row.id)
+            covers.lock_many(tx, quarantines.covers_of(tx, row))
+            current = quarantines.lock(tx, row.id)
             event = _ending(current, presence)
             retain_until = Micros(now + self.cleared_retention) if current.vaulted_at else None
             if not quarantines.end(tx, row, event, retain_until=retain_until, now=now):
@@ -173,17 +203,70 @@ class Enforcer:
             if quarantines.put_back(tx, cover) and not quarantines.of_cover(tx, cover_version_id):
                 outbox.tell_pipeline(tx, cover=cover, event="cover.released", now=now)
 
+    def _put_back(self, row: Row[Any], ref: ObjectRef) -> Presence:
+        try:
+            return self._take_markers_away(row, ref)
+        except ObjectMissing:
+            return self._restore(row, ref) if row.vaulted_at is not None else Presence.ABSENT
+
     def _take_markers_away(self, row: Row[Any], ref: ObjectRef) -> Presence:
         """Of every generation up to the one this release knows of; a newer block is not ours to end."""
-        presence = Presence.ABSENT
-        try:
-            for generation in range(1, row.generation + 1):
+        presence, missing = Presence.ABSENT, None
+        for generation in range(1, row.generation + 1):
+            try:
                 presence = self.store.unblock(ref, token=_token(row, generation))
-        except ObjectMissing:
-            return Presence.ABSENT
+            except ObjectMissing as error:  # the version is gone; the other generations' tokens still count
+                missing = error
+        if missing is not None:
+            raise missing
         return presence
 
+    def _restore(self, row: Row[Any], ref: ObjectRef) -> Presence:
+        """Put the vault's bytes where the version was that the store no longer has."""
+        with self.database.transaction() as tx:
+            own_writes.record(tx, row, now=self.clock.now())  # before: the event of our write may be faster
+        try:
+            there = briefly(lambda: self.store.restore(ref, name=row.ref), clock=self.clock)
+        except Refused:  # something newer has its place
+            with self.database.transaction() as tx:
+                own_writes.withdraw(tx, row)
+            return Presence.REPLACED
+        with self.database.transaction() as tx:
+            moved = covers.lock_many(tx, quarantines.covers_of(tx, row))
+            own_writes.note_version(tx, row, there, cover_version_ids=[cover.id for cover in moved])
+            audit.write(tx, now=self.clock.now(), verb="restore", subject=row.ref)
+        return Presence.CURRENT
+
     # ── renditions, settling ───────────────────────────────────────────────────────────────────────────────
+
+    def rendition_appeared(self, ref: ObjectRef) -> bool:
+        """Whether the object is a rendition by its place; one of a held cover is held as well.
+
+        Raises:
+            TransientError: it has to be tried again.
+        """
+        named = self.places.cover_of(ref)
+        if named is None:
+            return False
+        surface, cover_id, version = named
+        with self.database.reading() as tx:
+            cover = covers.by_name(tx, surface=surface, cover_id=cover_id, version=version)
+            held = cover is not None and bool(quarantines.of_cover(tx, cover.id))
+        if cover is not None and held:
+            self.settle(cover.id)
+        return True
+
+    def is_own_write(self, ref: ObjectRef) -> bool:
+        """Whether we put that version there ourselves.
+
+        Raises:
+            TransientError: we are about to write at that key, and cannot tell yet.
+        """
+        with self.database.reading() as tx:
+            whose = own_writes.whose(tx, ref)
+        if whose == "under way":
+            raise TransientError("a write of our own is under way at that place")
+        return whose == "ours"
 
     def _find_renditions(self, cover_version_id: int) -> None:
         """Give every rendition, new or not claimed itself, the claims and the level of the cover's object."""
@@ -195,10 +278,12 @@ class Enforcer:
             return
         known = {ref_of(row) for row in live}
         found = [ref_of(row) for row in live if row.rendition and (not row.wanted or _below(row, main))]
-        found += [info.ref for info in self._renditions(cover) if info.ref not in known]
+        found += [ref for ref in self._renditions(cover) if ref not in known]
         if not found:
             return
         with self.database.transaction() as tx:
+            covers.lock(tx, cover_version_id)
+            main = quarantines.lock(tx, main.id)
             for claimant in quarantines.claimants(tx, main.id):
                 for ref in found:
                     quarantines.request(
@@ -214,22 +299,23 @@ class Enforcer:
             if main.retain_until is not None:
                 quarantines.retain(tx, cover_version_id, until=main.retain_until)
 
-    def _renditions(self, cover: Row[Any]) -> Iterator[ObjectInfo]:
+    def _renditions(self, cover: Row[Any]) -> Iterator[ObjectRef]:
         named = {"surface": cover.surface, "cover_id": cover.cover_id, "version": cover.version}
         own = ObjectRef(bucket=cover.bucket, key=cover.key, version_id=cover.version_id)
         for bucket, prefix in self.places.searches(**named):
-            for info in self.store.walk(bucket, prefix=prefix):
-                if info.ref != own and self.places.is_rendition(info.ref, **named):
-                    yield info
+            for ref in self.store.walk(bucket, prefix=prefix):
+                if ref != own and self.places.is_rendition(ref, **named):
+                    yield ref
 
     def _settled(self, cover_version_id: int) -> bool:
         with self.database.transaction() as tx:
             now = self.clock.now()
+            cover = covers.lock(tx, cover_version_id)
+            quarantines.lock_of_cover(tx, cover_version_id)
             rows = quarantines.of_cover(tx, cover_version_id)
             if any(not row.wanted or row.state == QuarantineState.REQUESTED.value for row in rows):
                 return False
             screenings.settle(tx, cover_version_id, now=now)
-            cover = covers.by_id(tx, cover_version_id)
             alarms.quiet(tx, kind=UNSETTLED, subject=cover.ref, now=now)
             if all(row.gone_at is not None for row in rows):
                 alarms.quiet(tx, kind=NOT_GONE, subject=cover.ref, now=now)

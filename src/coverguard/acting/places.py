@@ -13,12 +13,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Final
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 from coverguard.errors import ConfigurationError
 from coverguard.model import ObjectRef
 
 _LITERAL: Final = re.compile(r"[A-Za-z0-9._-]+")
+_NUMBER: Final = re.compile(r"0|[1-9][0-9]{0,17}")
 _REQUIRED: Final = ("{surface}", "{id}", "{version}")
 _KNOWN: Final = frozenset({"{surface}", "{id}", "{version}", "{*}"})
 
@@ -57,6 +58,20 @@ class RenditionTemplate:
             return False
         wanted = (filled.get(segment, segment) for segment in self.segments)
         return all(part and want in (part, "{*}") for part, want in zip(parts, wanted, strict=True))
+
+    def read(self, key: str) -> tuple[str, str, int] | None:
+        """The surface, cover id and version of the cover that a key is a rendition of, if it is one."""
+        parts = key.split("/")
+        if len(parts) != len(self.segments) or not all(parts):
+            return None
+        pairs = list(zip(self.segments, parts, strict=True))
+        found = dict(pairs)
+        literal = all(part == want for want, part in pairs if want not in _KNOWN)
+        surface, cover_id, version = (found[one] for one in _REQUIRED)
+        named = unquote(cover_id, errors="replace")
+        if not literal or not _NUMBER.fullmatch(version) or segment(named) != cover_id:
+            return None
+        return surface, named, int(version)
 
     def meets(self, other: RenditionTemplate) -> bool:
         """Whether some key could be a rendition by both, with another cover or version."""
@@ -105,6 +120,13 @@ class Places:
         filled = _filled(surface, cover_id, version)
         mine = (template for template in self._templates if template.bucket == ref.bucket)
         return any(template.matches(ref.key, filled) for template in mine)
+
+    def cover_of(self, ref: ObjectRef) -> tuple[str, str, int] | None:
+        """The surface, cover id and version of the cover that the object is a rendition of, if it is one."""
+        for template in self._templates:
+            if template.bucket == ref.bucket and (found := template.read(ref.key)):
+                return found
+        return None
 
 
 def segment(platform_id: str) -> str:

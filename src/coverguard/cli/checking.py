@@ -8,17 +8,20 @@ import shutil
 import socket
 import sqlite3
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
+from tqdm import tqdm
+
 from coverguard import bootstrap, settings
 from coverguard.cli.output import Commands, add_json, document, say, table
-from coverguard.errors import CoverguardError
+from coverguard.errors import ConfigurationError, CoverguardError
 from coverguard.settings import home_of
 from coverguard.store import lists
 from coverguard.telemetry import Log
 from coverguard.verifying import Finding
+from coverguard.watching import ask_store
 
 FREE_BYTES: Final = 2 * 1024**3
 SHOWN: Final = 10
@@ -26,6 +29,11 @@ SHOWN: Final = 10
 
 def add_commands(verbs: Commands) -> None:
     command = verbs.add_parser("verify", help="check every promise this release can check")
+    command.add_argument("what", nargs="?", choices=["audit"], help="the whole audit trail alone")
+    command.add_argument(
+        "--public-key", metavar="FILE", type=Path, action="append", default=[],
+        help="with audit: trust heads signed with this key alone (may be given again)",
+    )  # fmt: skip
     add_json(command)
     command.set_defaults(run=_verify)
     command = verbs.add_parser("doctor", help="is this machine fit to run it, and what is missing?")
@@ -34,6 +42,10 @@ def add_commands(verbs: Commands) -> None:
 
 
 def _verify(options: argparse.Namespace) -> int:
+    if options.what == "audit":
+        return _verify_audit(options)
+    if options.public_key:
+        raise ConfigurationError("--public-key belongs to: coverguard verify audit")
     with bootstrap.deployment(home_of(options.home), log=Log(stream=None)) as parts:
         verifier = parts.verifier()
         findings = verifier.run()
@@ -61,6 +73,32 @@ def _verify(options: argparse.Namespace) -> int:
         say(f"alarm  {kind} {subject} (rang {count} times)")
     say("every promise is kept" if not broken else f"{len(broken)} promises are broken")
     return 1 if broken else 0
+
+
+def _verify_audit(options: argparse.Namespace) -> int:
+    """Recompute every link and signature, and name what is not as it was written."""
+    with (
+        bootstrap.deployment(home_of(options.home), log=Log(stream=None)) as parts,
+        tqdm(unit=" rows", desc="audit", disable=True if options.json else None, leave=False) as bar,
+    ):
+
+        def show(done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        report = parts.auditor(public_keys=options.public_key).run(progress=show)
+    if options.json:
+        flaws = [{"kind": f.kind.value, "row": f.row, "link": f.seq, "text": f.text} for f in report.flaws]
+        counts = {"links": report.links, "heads": report.heads, "archived": report.archived}
+        document({"kept": not report.count, **counts, "found": flaws, "count": report.count})
+        return 1 if report.count else 0
+    for flaw in report.flaws:
+        say(f"BROKEN {flaw.kind.value}: {flaw.text}")
+    if report.count > len(report.flaws):
+        say(f"       … and {report.count - len(report.flaws)} more")
+    say(f"{report.links} rows, {report.heads} signed heads, {report.archived} of them found in the archive")
+    say("the audit trail is as it was written" if not report.count else f"{report.count} flaws")
+    return 1 if report.count else 0
 
 
 def _state(finding: Finding) -> str:
@@ -99,18 +137,25 @@ def _checks(home: Path) -> Iterator[Check]:
         return
     yield ("ok", "settings", "coverguard.toml is understood")
     yield from _deployment_checks(home)
-    yield _check("file server", _listens(read.file_server_port), "to ask URLs run: coverguard files")
+    if read.object_store == "folder":
+        yield _check("file server", _listens(read.file_server_port), "to ask URLs run: coverguard files")
     roles = "; ".join(f"{user}: {', '.join(sorted(has))}" for user, has in sorted(read.people.items()))
     yield _check(
         "people", bool(read.people), roles or "nobody has a role; see [people] in the settings", soft=True
     )
-    yield ("note", "profile", "embedded: one machine, at most 4 workers; not for production")
+    if read.embedded:
+        yield (
+            "note",
+            "profile",
+            "embedded in part or whole: one machine, at most 4 workers; not for production",
+        )
 
 
 def _deployment_checks(home: Path) -> Iterator[Check]:
     try:
         with bootstrap.deployment(home, log=Log(stream=None)) as parts:
             yield ("ok", "database", "migrated to this release")
+            yield from _outside_checks(parts)
             with parts.database.reading() as tx:
                 snapshot = lists.load(tx, parts.keys)
             yield ("ok", "list key", "every sealed list row opens")
@@ -119,6 +164,23 @@ def _deployment_checks(home: Path) -> Iterator[Check]:
             yield _check("lists", holding > 0, note, soft=True)
     except CoverguardError as error:
         yield ("BAD", "deployment", str(error))
+
+
+def _outside_checks(parts: bootstrap.Deployment) -> Iterator[Check]:
+    """Whether the outside answers us, with the credentials that we have here."""
+    for name in bootstrap.INCOMING:
+        yield _answers(f"queue {name}", parts.queue(name).depth)
+    buckets = parts.settings.readable_buckets
+    yield _answers("object store", lambda: ask_store(parts.store, buckets))
+    yield _answers("buckets", parts.require_safe_store)
+
+
+def _answers(name: str, ask: Callable[[], object]) -> Check:
+    try:
+        ask()
+    except CoverguardError as error:
+        return "BAD", name, str(error)
+    return "ok", name, "answers"
 
 
 def _check(name: str, well: bool, note: str, *, soft: bool = False) -> Check:  # noqa: FBT001 - the check's result

@@ -10,33 +10,48 @@ import signal
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Final
+
+from tqdm import tqdm
 
 from coverguard import bootstrap, settings
 from coverguard.access import Verb, require
 from coverguard.acting.places import segment
 from coverguard.cli.output import Commands, add_json, document, person, say, table
-from coverguard.errors import BadMessage
+from coverguard.errors import BadMessage, ConfigurationError
 from coverguard.local import fileserver
 from coverguard.messages import Cover, CoverUploaded, StoredObject, dump, from_micros
 from coverguard.model import Mode, Surface
 from coverguard.settings import home_of
-from coverguard.store.queue import redrive
 from coverguard.telemetry import Log
+
+AT_ONCE: Final = 100  # dead letters between two steps of the bar
 
 
 def add_commands(verbs: Commands) -> None:
     command = verbs.add_parser("migrate", help="create the deployment, or bring its database to this release")
     command.set_defaults(run=_migrate)
     command = verbs.add_parser(
-        "worker", help="screen uploads until SIGTERM (several may run, at most 4 here)"
+        "worker", help="screen uploads until SIGTERM (any number may run; on SQLite at most 4)"
     )
+    _add_metrics_port(command)
     command.set_defaults(run=_worker)
     command = verbs.add_parser("keeper", help="finish what died half-way, relay events, watch clocks")
+    _add_metrics_port(command)
     command.set_defaults(run=_keeper)
     command = verbs.add_parser("files", help="serve the public bucket on loopback, so that URLs can be asked")
     command.set_defaults(run=_files)
     _add_emit(verbs)
     _add_queue(verbs)
+
+
+def _add_metrics_port(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--metrics-port",
+        type=int,
+        metavar="PORT",
+        help="of /metrics, /livez, /readyz (default: the setting; each process of a host needs its own)",
+    )
 
 
 def _add_emit(verbs: Commands) -> None:
@@ -58,6 +73,7 @@ def _add_queue(verbs: Commands) -> None:
     command.set_defaults(run=_stats)
     command = acts.add_parser("redrive", help="put a queue's dead letters back (role: operator)")
     command.add_argument("name", choices=bootstrap.INCOMING)
+    command.add_argument("--limit", type=_count, help="at most so many (default: all that are dead now)")
     command.set_defaults(run=_redrive)
 
 
@@ -80,19 +96,29 @@ def _until_told(run: Callable[[threading.Event], None]) -> int:
 def _worker(options: argparse.Namespace) -> int:
     log = Log()
     with bootstrap.deployment(home_of(options.home), log=log) as parts:
-        log.line("worker_started", pid=os.getpid())
-        return _until_told(parts.worker().run)
+        parts.require_safe_store()
+        worker = parts.worker()
+        with parts.monitor(worker, port=options.metrics_port) as port:
+            log.line("worker_started", pid=os.getpid(), port=port)
+            return _until_told(worker.run)
 
 
 def _keeper(options: argparse.Namespace) -> int:
     log = Log()
     with bootstrap.deployment(home_of(options.home), log=log) as parts:
-        log.line("keeper_started", pid=os.getpid())
-        return _until_told(parts.keeper().run)
+        parts.require_safe_store()
+        keeper = parts.keeper()
+        with parts.monitor(keeper, port=options.metrics_port) as port:
+            log.line("keeper_started", pid=os.getpid(), port=port)
+            return _until_told(keeper.run)
 
 
 def _files(options: argparse.Namespace) -> int:
     read = settings.load(home_of(options.home))
+    if read.object_store != "folder":
+        raise ConfigurationError(
+            "setting object_store: there is no folder to serve; the public asks S3 itself"
+        )
     log = Log()
     fileserver.run(
         bootstrap.folder_store(read),
@@ -120,7 +146,7 @@ def _emit(options: argparse.Namespace) -> int:
         name = "upload" if gated else "full"
         key = f"covers/{cover.surface.value}/{segment(cover.id)}/{cover.version}/{name}"
         content_type = mimetypes.guess_type(options.picture.name)[0] or "application/octet-stream"
-        ref = bootstrap.folder_store(read).put(bucket, key, data, content_type=content_type)
+        ref = parts.upload(bucket, key, data, content_type=content_type)
         event = CoverUploaded(
             event_id=f"emit-{secrets.token_hex(8)}",
             occurred_at=from_micros(parts.clock.now()),
@@ -151,6 +177,19 @@ def _stats(options: argparse.Namespace) -> int:
 def _redrive(options: argparse.Namespace) -> int:
     with bootstrap.deployment(home_of(options.home), log=Log(stream=None)) as parts:
         require(person(parts.settings), Verb.OPERATE)
-        count = redrive(parts.database, options.name, now=parts.clock.now())
-        say(f"{count} dead letters are back on {options.name}")
+        queue = parts.queue(options.name)
+        wanted = queue.depth()["dead"] if options.limit is None else options.limit
+        back = 0
+        with tqdm(total=wanted, unit=" messages", desc=options.name, disable=None, leave=False) as bar:
+            while back < wanted and (some := queue.redrive(limit=min(wanted - back, AT_ONCE))):
+                back += some
+                bar.update(some)
+        say(f"{back} dead letters are back on {options.name}")
     return 0
+
+
+def _count(text: str) -> int:
+    """A whole number of at least one."""
+    if (number := int(text)) < 1:
+        raise ValueError
+    return number

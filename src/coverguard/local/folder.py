@@ -13,6 +13,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from coverguard.errors import (
@@ -25,15 +26,13 @@ from coverguard.errors import (
 )
 from coverguard.local.keyfolder import KeyFolder, file_faults
 from coverguard.local.keypaths import key_bytes, keys_under
-from coverguard.local.stack import DeleteMarker, Entry, Stack, StoredVersion
+from coverguard.local.stack import CONTENT_HEADERS, DeleteMarker, Entry, Stack, StoredVersion
 from coverguard.model import ObjectRef
-from coverguard.ports import ObjectInfo, Presence
+from coverguard.ports import ObjectDescription, ObjectInfo, Presence
 
 _ROOT_CHARACTERS = 800  # 1024 key bytes become up to 3100 characters, and a path ends at 4096
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")  # S3's rule, and safe as a directory name
-_CONTENT_TYPE = re.compile(
-    r"[\x21-\x7e][\x20-\x7e]{0,254}"
-)  # it becomes a header: no line can be smuggled in
+_HEADER = re.compile(r"[\x21-\x7e][\x20-\x7e]{0,254}")  # no line can be smuggled in
 
 
 class FolderStore:
@@ -70,7 +69,13 @@ class FolderStore:
             raise ContentRejected(RejectReason.TOO_MANY_BYTES)
         return folder.read(version)
 
-    def walk(self, bucket: str, *, prefix: str) -> Iterator[ObjectInfo]:
+    def describe(self, ref: ObjectRef) -> ObjectDescription:
+        version = self._folder(ref.bucket, ref.key).load().find(ref.version_id)
+        return ObjectDescription(
+            ref=ref, size=version.size, content_type=version.content_type, metadata=version.metadata
+        )
+
+    def walk(self, bucket: str, *, prefix: str) -> Iterator[ObjectRef]:
         """Yield current versions in key order; keys put after the call has begun may be missing."""
         path = self._bucket_path(bucket)  # here, not in the generator: refused when called, not when used
         return self._walk(bucket, path, prefix)
@@ -118,7 +123,7 @@ class FolderStore:
             stack = folder.load_or_new()
             kept = stack.current
             if kept is None:
-                kept = _version(stack, data, like=version, legal_hold=True)
+                kept = replace(version, version_id=stack.new_id(), legal_hold=True)
                 folder.add(stack, kept, data, verify=True)
             elif kept.sha256 != version.sha256 or not kept.legal_hold:
                 raise IntegrityFailure("the vault holds something else under this name")
@@ -126,6 +131,27 @@ class FolderStore:
                 folder.reread(kept)
                 folder.settle()
         return self._info(self.vault, name, kept)
+
+    def restore(self, ref: ObjectRef, *, name: str) -> ObjectRef:
+        source = self._folder(self.vault, name)
+        kept = source.load().current
+        if kept is None or not kept.legal_hold:
+            raise IntegrityFailure("the vault holds no evidence under this name")
+        data = source.read(kept)
+        if ref.bucket == self.vault:
+            raise Refused("only `keep` writes to the vault")
+        folder = self._folder(ref.bucket, ref.key)
+        with folder.locked(create=True):
+            stack = folder.load_or_new()
+            version = stack.current
+            if stack.top is None:
+                version = replace(kept, version_id=stack.new_id(), legal_hold=False)
+                folder.add(stack, version, data)
+            elif version is None or version.sha256 != kept.sha256:
+                raise Refused("the key has something newer, or is blocked")
+            else:
+                folder.settle()
+        return ObjectRef(bucket=ref.bucket, key=ref.key, version_id=version.version_id)
 
     # ── the platform's side ────────────────────────────────────────────────────────────────────────────────
 
@@ -138,12 +164,15 @@ class FolderStore:
         content_type: str,
         metadata: Mapping[str, str] | None = None,
         tags: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> ObjectRef:
-        """Add a version on top of whatever is there. Raises `Refused` for the vault and unusable names."""
+        """Add a version on top of whatever is there. Raises `Refused` for the vault and unusable names.
+
+        `headers` are `CONTENT_HEADERS`, by name.
+        """
         if bucket == self.vault:
             raise Refused("only `keep` writes to the vault")
-        if not _CONTENT_TYPE.fullmatch(content_type):
-            raise Refused("the content type is not a short line of printable ASCII")
+        _check_headers({"Content-Type": content_type} | dict(headers or {}))
         folder = self._new_folder(bucket, key)
         with folder.locked(create=True):
             stack = folder.load_or_new()
@@ -154,6 +183,7 @@ class FolderStore:
                 content_type=content_type,
                 metadata=dict(metadata or {}),
                 tags=dict(tags or {}),
+                headers=dict(headers or {}),
             )
             folder.add(stack, version, data)
         return ObjectRef(bucket=bucket, key=key, version_id=version.version_id)
@@ -204,13 +234,13 @@ class FolderStore:
         except ObjectMissing as exc:
             raise Refused("a key has 1 to 1024 bytes of UTF-8") from exc
 
-    def _walk(self, bucket: str, path: Path, prefix: str) -> Iterator[ObjectInfo]:
+    def _walk(self, bucket: str, path: Path, prefix: str) -> Iterator[ObjectRef]:
         with file_faults():
             keys = keys_under(path, prefix)
         for key in keys:
             info = self.current(bucket, key)
             if info is not None:
-                yield info
+                yield info.ref
 
     @staticmethod
     def _info(bucket: str, key: str, version: StoredVersion) -> ObjectInfo:
@@ -223,16 +253,11 @@ class FolderStore:
         )
 
 
-def _version(stack: Stack, data: bytes, *, like: StoredVersion, legal_hold: bool) -> StoredVersion:
-    return StoredVersion(
-        version_id=stack.new_id(),
-        size=len(data),
-        sha256=like.sha256,
-        content_type=like.content_type,
-        metadata=like.metadata,
-        tags=like.tags,
-        legal_hold=legal_hold,
-    )
+def _check_headers(headers: Mapping[str, str]) -> None:
+    if not set(headers) <= CONTENT_HEADERS | {"Content-Type"}:
+        raise Refused("a version has no such header")
+    if not all(_HEADER.fullmatch(value) for value in headers.values()):
+        raise Refused("a header is not a short line of printable ASCII")
 
 
 def _refuse_held(stack: Stack) -> None:

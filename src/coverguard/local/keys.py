@@ -1,27 +1,31 @@
-"""Keys in files: AES-256-GCM at rest and HMAC-SHA256 for look-up, one key file a purpose.
+"""Keys in files: AES-256-GCM at rest, HMAC-SHA256 for look-up, Ed25519 for audit heads; a file a purpose.
 
 Invariants: the directory is 0700 and each file 0600, owned by us, else nothing starts; a key once written is
 never replaced, also when two processes make it at the same moment; the file's 32 bytes are used only to
 derive one key for sealing and one for digests. Sealed bytes: format byte, 96-bit random nonce, ciphertext
-with tag; purpose and context are authenticated. Does no rotation and no backup: a lost file is lost data.
+with tag; purpose and context are authenticated. The public half of the signing key lies beside it as PEM, to
+be handed to whoever checks. Does no rotation and no backup: a lost file is lost data.
 """
 
 from __future__ import annotations
 
+import hashlib
 import hmac
 import os
 import secrets
 import stat
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
-from cryptography.exceptions import InvalidTag
+from cryptography.exceptions import InvalidSignature, InvalidTag, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_public_key
 
 from coverguard.errors import ConfigurationError, IntegrityFailure
 
@@ -30,6 +34,9 @@ _KEY_BYTES = 32
 _NONCE_BYTES = 12
 _TAG_BYTES = 16
 _FORMAT = b"\x01"
+_SIGNING = "audit.key"
+_PUBLIC = "audit.pub"
+_RETIRED = "audit-*.pub"  # public halves of keys that signed before
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,6 +95,98 @@ class LocalKeys:
         if purpose not in self._derived:
             raise ConfigurationError("there is no key for this purpose")
         return self._derived[purpose]
+
+
+class LocalSigner:
+    """`ports.Signer` on a key file of 32 bytes."""
+
+    __slots__ = ("_key", "key_id")
+
+    def __init__(self, seed: bytes) -> None:
+        if len(seed) != _KEY_BYTES:
+            raise ConfigurationError("a key has 32 bytes")
+        self._key = Ed25519PrivateKey.from_private_bytes(seed)
+        self.key_id = _key_id(self._key.public_key())
+
+    @classmethod
+    def open_or_create(cls, path: Path) -> Self:
+        """Open the signing key of a key directory, making what is missing; write its public half beside it.
+
+        Raises `ConfigurationError` as `LocalKeys.open_or_create` does.
+        """
+        try:
+            path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            _check(path.stat(), wanted=stat.S_ISDIR)
+            signer = cls(_read_or_create(path / _SIGNING))
+            signer._export(path / _PUBLIC)
+        except OSError as exc:
+            raise ConfigurationError("the key directory cannot be used") from exc
+        return signer
+
+    def __repr__(self) -> str:
+        return f"LocalSigner(key_id={self.key_id})"
+
+    def sign(self, data: bytes) -> bytes:
+        return self._key.sign(data)
+
+    def public_pem(self) -> bytes:
+        return self._key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+
+    def _export(self, path: Path) -> None:
+        """Write the public half, unless it is there. One of another key is left: `verify` will miss ours."""
+        with suppress(FileExistsError), path.open("xb") as file:
+            file.write(self.public_pem())
+
+
+class PublicKeys:
+    """`ports.SignatureCheck` on the keys that are trusted."""
+
+    __slots__ = ("_keys",)
+
+    def __init__(self, pems: Iterable[bytes]) -> None:
+        """Raises `ConfigurationError` for what is no Ed25519 public key in PEM."""
+        keys = [_public(pem) for pem in pems]
+        self._keys = {_key_id(key): key for key in keys}
+
+    @classmethod
+    def read(cls, paths: Iterable[Path]) -> Self:
+        """Trust the keys in these files and no others."""
+        try:
+            return cls([path.read_bytes() for path in paths])
+        except OSError as exc:
+            raise ConfigurationError("a public key file cannot be read") from exc
+
+    @classmethod
+    def beside(cls, path: Path) -> Self:
+        """Trust the public keys of a key directory: the one in use and those retired."""
+        return cls.read([one for one in (path / _PUBLIC, *sorted(path.glob(_RETIRED))) if one.exists()])
+
+    def knows(self, key_id: str) -> bool:
+        return key_id in self._keys
+
+    def holds(self, key_id: str, data: bytes, *, signature: bytes) -> bool:
+        key = self._keys.get(key_id)
+        if key is None:
+            return False
+        try:
+            key.verify(signature, data)
+        except InvalidSignature:
+            return False
+        return True
+
+
+def _public(pem: bytes) -> Ed25519PublicKey:
+    try:
+        key = load_pem_public_key(pem)
+    except (ValueError, UnsupportedAlgorithm) as exc:
+        raise ConfigurationError("a public key file holds no public key in PEM") from exc
+    if not isinstance(key, Ed25519PublicKey):
+        raise ConfigurationError("a public key is not of Ed25519")
+    return key
+
+
+def _key_id(key: Ed25519PublicKey) -> str:
+    return hashlib.sha256(key.public_bytes(Encoding.Raw, PublicFormat.Raw)).hexdigest()
 
 
 def _derive(purpose: str, master: bytes) -> _Derived:

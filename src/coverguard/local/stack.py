@@ -17,7 +17,13 @@ from typing import Any
 from coverguard.errors import IntegrityFailure, ObjectMissing
 from coverguard.ports import Presence
 
-_FORMAT = 1  # of the JSON document; raised with every change that an older reader would misread
+_FORMAT = 2  # of the JSON document; raised with every change that an older reader would misread
+_READABLE = frozenset({1, _FORMAT})  # 1 knew no content headers
+
+CONTENT_HEADERS = frozenset(
+    {"Cache-Control", "Content-Disposition", "Content-Encoding", "Content-Language", "Expires"}
+)
+"""What is kept of how a version is served, beside its content type."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +36,7 @@ class StoredVersion:
     content_type: str
     metadata: Mapping[str, str] = field(repr=False)
     tags: Mapping[str, str] = field(repr=False)
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)  # some of `CONTENT_HEADERS`
     legal_hold: bool = False
 
 
@@ -125,7 +132,7 @@ def from_json(document: bytes) -> Stack:
     """Read a stack. Raises `IntegrityFailure` for anything that `to_json` did not write."""
     try:
         fields = json.loads(document)
-        if fields["format"] != _FORMAT:
+        if fields["format"] not in _READABLE:
             raise IntegrityFailure("the version record has an unknown format")
         entries = tuple(_as_entry(entry) for entry in fields["entries"])
         stack = Stack(entries=entries, next_number=int(fields["next"]))
@@ -148,6 +155,7 @@ def _as_document(entry: Entry) -> dict[str, Any]:
         "content_type": entry.content_type,
         "metadata": dict(entry.metadata),
         "tags": dict(entry.tags),
+        "headers": dict(entry.headers),
         "legal_hold": entry.legal_hold,
     }
 
@@ -162,5 +170,6 @@ def _as_entry(document: dict[str, Any]) -> Entry:
         content_type=document["content_type"],
         metadata=document["metadata"],
         tags=document["tags"],
+        headers=document.get("headers", {}),
         legal_hold=bool(document["legal_hold"]),
     )

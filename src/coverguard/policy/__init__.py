@@ -13,6 +13,7 @@ from coverguard.policy.rules import (
     QUALITY_FLOOR,
     BudgetUse,
     ListRule,
+    is_capped,
     search_radii,
     spent_budget,
 )
@@ -28,6 +29,7 @@ __all__ = [
     "Suppressions",
     "decide",
     "effects",
+    "is_capped",
     "judge",
     "search_radii",
     "spent_budget",

@@ -65,6 +65,11 @@ class BudgetUse:
     by_list: Mapping[int, int]
 
 
+def is_capped(hold: Hold) -> bool:
+    """Whether a hold counts against budgets: one that rests on an exact digest is never counted or capped."""
+    return not any(match.exact for match in hold.matches if match.action is ListAction.HOLD)
+
+
 def spent_budget(hold: Hold, *, rules: Mapping[int, ListRule], use: BudgetUse, everywhere: int) -> str | None:
     """Name the scope whose hold budget is spent, or None while consequences may follow.
 
@@ -72,9 +77,9 @@ def spent_budget(hold: Hold, *, rules: Mapping[int, ListRule], use: BudgetUse, e
     covers for one review and pages a person. A hold that rests on an exact digest is never counted or capped.
     A list without a rule (switched off since the match) has nothing to spend.
     """
-    firm = [match for match in hold.matches if match.action is ListAction.HOLD]
-    if any(match.exact for match in firm):
+    if not is_capped(hold):
         return None
+    firm = [match for match in hold.matches if match.action is ListAction.HOLD]
     if use.everywhere >= everywhere:
         return "global"
     lists = {match.list_id for match in firm}

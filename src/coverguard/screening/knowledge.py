@@ -7,14 +7,16 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
 
+from coverguard.errors import IntegrityFailure, TransientError
 from coverguard.matching import ListIndex
 from coverguard.model import Fingerprint, Match
 from coverguard.policy import judge, search_radii
 from coverguard.ports import Clock, Keys
-from coverguard.store import lists
+from coverguard.store import alarms, lists
 from coverguard.store.engine import Database
 from coverguard.store.lists import ListSnapshot
 
+UNREADABLE: Final = ("lists_unreadable", "part:lists")
 POLL: Final = timedelta(seconds=1) // timedelta(microseconds=1)
 
 
@@ -55,12 +57,21 @@ class KnowledgeCache:
         self._known: Knowledge | None = None
         self._asked_at = 0
 
+    def require_loaded(self) -> None:
+        """Say whether the lists were read; may be asked from another thread.
+
+        Raises:
+            TransientError: not yet, or not any more.
+        """
+        if self._known is None:
+            raise TransientError("the lists were not read yet")
+
     def current(self) -> Knowledge:
         """Return knowledge that is at most a second behind the database.
 
         Raises:
             TransientError: the database does not answer; old knowledge is not used in its stead.
-            IntegrityFailure: a list row does not open.
+            IntegrityFailure: a list row does not open; it rings until somebody could read the lists.
         """
         now = self._clock.now()
         if self._known is None or now - self._asked_at >= POLL:
@@ -70,8 +81,27 @@ class KnowledgeCache:
         return self._known
 
     def _refresh(self) -> None:
-        with self._database.reading() as tx:
-            if self._known is not None and lists.newest_seq(tx) == self._known.seq:
-                return
-            snapshot = lists.load(tx, self._keys)
+        try:
+            with self._database.reading() as tx:
+                if self._known is not None and lists.newest_seq(tx) == self._known.seq:
+                    return
+                snapshot = lists.load(tx, self._keys)
+        except IntegrityFailure:
+            self._known = None
+            self._ring(broken=True)
+            raise
         self._known = Knowledge(snapshot=snapshot, index=ListIndex(snapshot.digests, seq=snapshot.seq))
+        self._ring(broken=False)
+
+    def _ring(self, *, broken: bool) -> None:
+        kind, subject = UNREADABLE
+        with self._database.reading() as tx:
+            rings = any((one.kind, one.subject) == UNREADABLE for one in alarms.ringing(tx))
+        if rings == broken:  # a look takes no write lock, and lists change all the time
+            return
+        with self._database.transaction() as tx:
+            now = self._clock.now()
+            if broken:
+                alarms.ring(tx, kind=kind, subject=subject, now=now)
+            else:
+                alarms.quiet(tx, kind=kind, subject=subject, now=now)

@@ -1,7 +1,8 @@
 """Transaction 1: the answer, the case it opens, the holds it asks for, and what others are told.
 
 Everything an answer calls for is written here, in one transaction, as intent; acting comes after. A second
-recording of the same answer changes nothing. Rows are locked in the order case → item → quarantine.
+recording of the same answer changes nothing. Rows are locked in the order cover version → account (for its
+cases) → item → quarantine.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from coverguard.model import (
     between,
     later,
 )
-from coverguard.policy import Effects, effects, spent_budget
+from coverguard.policy import Effects, effects, is_capped, spent_budget
 from coverguard.retrying import backoff
 from coverguard.store import (
     Connection,
@@ -64,7 +65,7 @@ class AnswerRecorder:
         self, tx: Connection, answer: Answer, *, known_lists: Mapping[int, bool], now: Micros
     ) -> Row[Any]:
         """Write the answer and all it calls for; return the screening row that stands."""
-        cover = covers.by_id(tx, answer.cover_version_id)
+        cover = covers.lock(tx, answer.cover_version_id)
         before = screenings.get(tx, cover.id, answer.origin, answer.origin_id)
         budget_spent = self._spent_budget(tx, answer, now=now)
         row, changed = screenings.record(
@@ -97,7 +98,7 @@ class AnswerRecorder:
     # ── budgets, retries, grace ────────────────────────────────────────────────────────────────────────────
 
     def _spent_budget(self, tx: Connection, answer: Answer, *, now: Micros) -> str | None:
-        if not isinstance(answer.decision, Hold):
+        if not isinstance(answer.decision, Hold) or not is_capped(answer.decision):
             return None
         use = screenings.budget_use(tx, now=now)
         return spent_budget(
@@ -177,12 +178,13 @@ class AnswerRecorder:
             decision="hold" if isinstance(answer.decision, Hold) else "refer",
         )
         outbox.tell_safety(tx, event=found, now=now)
-        if row.budget_spent is None:  # a spent budget stops effects on accounts
+        uploader = covers.uploader_of(tx, cover)
+        if row.budget_spent is None and uploader is not None:  # a spent budget stops effects on accounts
             flagged = AccountFlagged(
                 event_id=f"{file.ref}:flagged",
                 occurred_at=from_micros(now),
                 case_ref=file.ref,
-                account_id=covers.platform_account(tx, cover.uploader_id),
+                account_id=uploader,
                 category=file.category,
             )
             outbox.tell_safety(tx, event=flagged, now=now)

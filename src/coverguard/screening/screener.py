@@ -53,8 +53,10 @@ class Screener:
     buckets: frozenset[str]  # where a message may point
     max_bytes: int
 
-    def screen(self, event: CoverUploaded, *, sent_at: Micros) -> Outcome:
+    def screen(self, event: CoverUploaded, *, sent_at: Micros, mode: Mode | None = None) -> Outcome:
         """Answer one upload message; whatever happened to an earlier delivery of it is taken up, not redone.
+
+        `mode` is the surface's, unless the place of the object says another.
 
         Raises:
             BadMessage: it points outside the allow-listed buckets, or contradicts an earlier announcement.
@@ -63,15 +65,16 @@ class Screener:
         watch = Stopwatch()
         self._allow_listed(event)
         with watch.phase("record"), self.database.transaction() as tx:
-            mode = self.modes[event.cover.surface]
-            cover = covers.announce(tx, event, mode=mode, sent_at=sent_at, now=self.clock.now())
+            chosen = mode or self.modes[event.cover.surface]
+            cover = covers.announce(tx, event, mode=chosen, sent_at=sent_at, now=self.clock.now())
             row = screenings.get(tx, cover.id, Origin.UPLOAD, UPLOAD_ORIGIN_ID)
+        self.log.add(cover=cover.ref, surface=cover.surface, mode=cover.mode)
         if row is None or _may_improve(row):
             row = self._answer(cover, watch)
         if row.settled_at is None:
             with watch.phase("act"):
                 self.enforcer.settle(cover.id)
-        self.log.line(
+        self.log.note(
             "screened", cover=cover.ref, surface=cover.surface, mode=cover.mode, decision=row.decision,
             reason=row.reason, seq=row.judged_seq, wait_ms=(self.clock.now() - sent_at) / 1000,
             **watch.milliseconds(),

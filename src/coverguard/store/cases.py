@@ -1,7 +1,8 @@
 """Cases, items, parties, verdicts and obligations: one open case an account, one item a cover version.
 
 An item's state is moved only through `lifecycle.ITEM`, and every move by a person appends a verdict. A case
-closes by itself when nothing in it waits for a person, and opens again with its item.
+closes by itself when nothing in it waits for a person, and opens again with its item. A case is locked by its
+account's row: an account has at most one open case, and one that opens anew has no row yet to be locked.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from coverguard.errors import IllegalTransition, NotFound
 from coverguard.lifecycle import ITEM, ItemEvent, ItemState
 from coverguard.model import Category, Micros, PartyRole
 from coverguard.store import audit
-from coverguard.store.rows import insert_once, move, new_ref
+from coverguard.store.rows import ensure, insert_once, lock, move, new_ref
 from coverguard.store.schema import (
     account,
     case_file,
@@ -35,14 +36,14 @@ GRAVEST_FIRST: Final = (Category.CHILD_ABUSE, Category.INTIMATE_IMAGE, Category.
 
 def open_case(tx: Connection, *, account_id: int, category: Category, now: Micros) -> tuple[Row[Any], bool]:
     """Return the account's open case, opening one where there is none; its category only gets graver."""
+    lock(tx, account, account_id)
     values = {"ref": new_ref("case"), "category": category.value, "opened_at": now}
-    case_id, new = insert_once(tx, case_file, {"account_id": account_id}, values, where=OPEN)
-    row = case_by_id(tx, case_id)
+    row, new = ensure(tx, case_file, {"account_id": account_id}, values, where=OPEN)
     if new:
-        add_party(tx, case_id=case_id, account_id=account_id, role=PartyRole.UPLOADER, now=now)
+        add_party(tx, case_id=row.id, account_id=account_id, role=PartyRole.UPLOADER, now=now)
         audit.write(tx, now=now, verb="open case", subject=row.ref, facts={"category": category.value})
     elif GRAVEST_FIRST.index(category) < GRAVEST_FIRST.index(Category(row.category)):
-        tx.execute(update(case_file).where(case_file.c.id == case_id).values(category=category.value))
+        tx.execute(update(case_file).where(case_file.c.id == row.id).values(category=category.value))
     return row, new
 
 
@@ -68,18 +69,17 @@ def add_item(
         "opened_at": now,
     }
     key = {"case_id": case_id, "cover_version_id": cover_version_id}
-    item_id, new = insert_once(tx, case_item, key, values)
-    row = item_by_id(tx, item_id)
+    row, new = ensure(tx, case_item, key, values)
     if not new:
         stricter = {
             "two_people": row.two_people or two_people,
             "consequences": row.consequences or consequences,
         }
-        tx.execute(update(case_item).where(case_item.c.id == item_id).values(stricter))
+        tx.execute(update(case_item).where(case_item.c.id == row.id).values(stricter))
         if row.state == ItemState.CLEARED.value:
             move_item(tx, row, ItemEvent.REOPEN)
             audit.write(tx, now=now, verb="reopen item", subject=row.ref)
-        row = item_by_id(tx, item_id)
+        row = item_by_id(tx, row.id)
     return row, new
 
 
@@ -97,6 +97,22 @@ def case_by_ref(tx: Connection, ref: str) -> Row[Any]:
 
 def item_by_ref(tx: Connection, ref: str) -> Row[Any]:
     return _named(tx.execute(select(case_item).where(case_item.c.ref == ref)).one_or_none(), "item")
+
+
+def lock_item(tx: Connection, ref: str, *, now: Micros) -> Row[Any]:
+    """Lock an item for a verdict, after its cover version and its account; a claim that lapsed is given back.
+
+    Raises:
+        NotFound: no item has that reference.
+    """
+    named = item_by_ref(tx, ref)
+    lock(tx, cover_version, named.cover_version_id)
+    lock(tx, account, case_by_id(tx, named.case_id).account_id)
+    item = lock(tx, case_item, named.id)
+    if item.state == ItemState.CLAIMED.value and item.lease_until < now:
+        move_item(tx, item, ItemEvent.LAPSE)
+        item = item_by_id(tx, item.id)
+    return item
 
 
 def _named(row: Row[Any] | None, what: str) -> Row[Any]:
@@ -130,7 +146,8 @@ def _lapsed(now: Micros) -> Select[Any]:
 
 def lapse(tx: Connection, *, now: Micros) -> int:
     """Give back items whose reviewer's lease ran out."""
-    lapsed = tx.execute(_lapsed(now)).all()
+    free = _lapsed(now).order_by(case_item.c.id).with_for_update(key_share=True, skip_locked=True)
+    lapsed = tx.execute(free).all()  # whoever has one of the others is about to decide it
     for item in lapsed:
         move_item(tx, item, ItemEvent.LAPSE)
     return len(lapsed)

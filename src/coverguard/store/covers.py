@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import Connection, Row, delete, func, or_, select, update
 
 from coverguard.errors import BadMessage
 from coverguard.messages import Cover, CoverUploaded, StoredObject, dump, from_micros
-from coverguard.model import Micros, Mode
-from coverguard.store.rows import insert_once, new_ref
+from coverguard.model import Micros, Mode, ObjectRef
+from coverguard.notifications import is_nobody
+from coverguard.store import own_writes
+from coverguard.store.rows import insert_once, lock_all, new_ref
 from coverguard.store.schema import (
     account,
     case_file,
@@ -34,6 +36,8 @@ def announce(tx: Connection, event: CoverUploaded, *, mode: Mode, sent_at: Micro
         BadMessage: the same cover version was announced before with another object.
     """
     key = {"surface": event.cover.surface.value, "cover_id": event.cover.id, "version": event.cover.version}
+    people = sorted({event.uploader_id, event.owner_id})  # in one order, so that no two wait for each other
+    known = {platform_id: know_account(tx, platform_id, now=now) for platform_id in people}
     found, new = insert_once(
         tx,
         cover_version,
@@ -41,8 +45,8 @@ def announce(tx: Connection, event: CoverUploaded, *, mode: Mode, sent_at: Micro
         {
             "ref": new_ref("cover"),
             "mode": mode.value,
-            "uploader_id": know_account(tx, event.uploader_id, now=now),
-            "owner_id": know_account(tx, event.owner_id, now=now),
+            "uploader_id": known[event.uploader_id],
+            "owner_id": known[event.owner_id],
             "playlist_id": event.playlist_id,
             "bucket": event.object.bucket,
             "key": event.object.key,
@@ -54,17 +58,30 @@ def announce(tx: Connection, event: CoverUploaded, *, mode: Mode, sent_at: Micro
         },
     )
     row = by_id(tx, found)
-    if not new and (row.bucket, row.key, row.version_id) != (
-        event.object.bucket,
-        event.object.key,
-        event.object.version_id,
-    ):
+    if not new and not _says_the_same(tx, row, event.object):
         raise BadMessage("field object: this cover version was announced before with another object")
     return row
 
 
+def _says_the_same(tx: Connection, row: Row[Any], stored: StoredObject) -> bool:
+    if (row.bucket, row.key, row.version_id) == (stored.bucket, stored.key, stored.version_id):
+        return True
+    said = ObjectRef(bucket=stored.bucket, key=stored.key, version_id=stored.version_id)
+    return (row.bucket, row.key) == (said.bucket, said.key) and own_writes.took_the_place_of(tx, said)
+
+
 def by_id(tx: Connection, cover_version_id: int) -> Row[Any]:
     return tx.execute(select(cover_version).where(cover_version.c.id == cover_version_id)).one()
+
+
+def lock(tx: Connection, cover_version_id: int) -> Row[Any]:
+    """Lock a cover version, before any other row, for who answers it, decides on it or tells of it."""
+    return lock_many(tx, [cover_version_id])[0]
+
+
+def lock_many(tx: Connection, ids: Iterable[int]) -> Sequence[Row[Any]]:
+    """Lock several at once; a second call in the same transaction could wait for who waits for it."""
+    return lock_all(tx, cover_version, ids)
 
 
 def by_ref(tx: Connection, ref: str) -> Row[Any] | None:
@@ -87,12 +104,22 @@ def announcement(tx: Connection, cover: Row[Any]) -> str:
 
 
 def find(tx: Connection, cover: Cover) -> Row[Any] | None:
+    return by_name(tx, surface=cover.surface.value, cover_id=cover.id, version=cover.version)
+
+
+def by_name(tx: Connection, *, surface: str, cover_id: str, version: int) -> Row[Any] | None:
     mine = select(cover_version).where(
-        cover_version.c.surface == cover.surface.value,
-        cover_version.c.cover_id == cover.id,
-        cover_version.c.version == cover.version,
+        cover_version.c.surface == surface,
+        cover_version.c.cover_id == cover_id,
+        cover_version.c.version == version,
     )
     return tx.execute(mine).one_or_none()
+
+
+def lying_at(tx: Connection, ref: ObjectRef) -> Sequence[Row[Any]]:
+    """Cover versions whose object is exactly that one."""
+    mine = (cover_version.c.bucket == ref.bucket, cover_version.c.key == ref.key)
+    return tx.execute(select(cover_version).where(cover_version.c.version_id == ref.version_id, *mine)).all()
 
 
 def mark_deleted(tx: Connection, cover: Row[Any], *, now: Micros) -> None:
@@ -103,6 +130,12 @@ def mark_deleted(tx: Connection, cover: Row[Any], *, now: Micros) -> None:
 
 def platform_account(tx: Connection, account_id: int) -> str:
     return str(tx.execute(select(account.c.platform_id).where(account.c.id == account_id)).scalar_one())
+
+
+def uploader_of(tx: Connection, cover: Row[Any]) -> str | None:
+    """The platform's id of who uploaded it; None where nobody said who."""
+    account_id = platform_account(tx, cover.uploader_id)
+    return None if is_nobody(account_id, cover_id=cover.cover_id) else account_id
 
 
 def note_collaboration(

@@ -1,14 +1,106 @@
-"""Figures about a set of covers: for reports to people, never for decisions."""
+"""Figures: of a set of covers for reports to people, of the whole ledger for the keeper's metrics and alarms.
+
+Never for decisions about covers. What is counted for the keeper is what is unfinished, so it stays cheap
+however large the ledger grows; counts stop at `ENOUGH`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from typing import Any
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
 
 from sqlalchemy import Connection, func, select
 
+from coverguard.lifecycle import QuarantineState
+from coverguard.model import Micros, between
+from coverguard.store import screenings
 from coverguard.store.outbox import count_unsent
-from coverguard.store.schema import case_file, case_item, cover_version, quarantine, screening
+from coverguard.store.schema import (
+    audit,
+    audit_chain,
+    case_file,
+    case_item,
+    cover_version,
+    outbox,
+    quarantine,
+    screening,
+)
+
+ENOUGH: Final = 1000
+LATE_COMMITS: Final = 1000  # audit rows before the newest chained one that are still looked at
+_LIVE: Final = (QuarantineState.REQUESTED.value, QuarantineState.HELD.value)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """What is unfinished. Ages are seconds, 0 where there is nothing."""
+
+    outbox_owed: int
+    outbox_oldest: float
+    unanswered: int
+    unanswered_oldest: float
+    not_gone: int
+    not_gone_oldest: float
+    audit_unsealed: int
+    audit_unsealed_oldest: float
+
+
+def standing(tx: Connection, *, now: Micros) -> Standing:
+    """Count what is unfinished now."""
+    owed = select(func.count(), func.min(outbox.c.created_at)).where(outbox.c.sent_at.is_(None))
+    not_gone = select(func.count(), func.min(quarantine.c.requested_at)).where(
+        quarantine.c.state.in_(_LIVE), quarantine.c.gone_at.is_(None), quarantine.c.ended_at.is_(None)
+    )
+    outbox_owed, outbox_oldest = tx.execute(owed).one()
+    held, held_oldest = tx.execute(not_gone).one()
+    unsealed = _unsealed(tx)
+    silent = [row.announced_at for row in screenings.unanswered(tx, announced_before=now, limit=ENOUGH)]
+    return Standing(
+        outbox_owed=int(outbox_owed),
+        outbox_oldest=_age(outbox_oldest, now),
+        unanswered=len(silent),
+        unanswered_oldest=_age(min(silent, default=None), now),
+        not_gone=int(held),
+        not_gone_oldest=_age(held_oldest, now),
+        audit_unsealed=len(unsealed),
+        audit_unsealed_oldest=_age(min(unsealed, default=None), now),
+    )
+
+
+def _unsealed(tx: Connection) -> Sequence[int]:
+    """When audit rows were written that have no link; one that committed late may have a low id."""
+    newest = select(func.coalesce(func.max(audit_chain.c.audit_id), 0)).scalar_subquery()
+    linked = select(audit_chain.c.seq).where(audit_chain.c.audit_id == audit.c.id).exists()
+    unlinked = select(audit.c.at).where(audit.c.id > newest - LATE_COMMITS, ~linked)
+    return tx.execute(unlinked.order_by(audit.c.id).limit(ENOUGH)).scalars().all()
+
+
+def _age(since: int | None, now: Micros) -> float:
+    return max(between(Micros(since), now).total_seconds(), 0.0) if since is not None else 0.0
+
+
+def gone_since(tx: Connection, since: Micros) -> Mapping[int, float]:
+    """Quarantines of covers' own objects seen gone since then: id to seconds from the upload's message."""
+    found = (
+        select(quarantine.c.id, quarantine.c.gone_at, cover_version.c.sent_at)
+        .join(cover_version, cover_version.c.id == quarantine.c.cover_version_id)
+        .where(
+            quarantine.c.state == QuarantineState.HELD.value,
+            quarantine.c.rendition.is_(False),
+            quarantine.c.gone_at >= since,
+        )
+    )
+    return {int(row.id): max(row.gone_at - row.sent_at, 0) / 1e6 for row in tx.execute(found)}
+
+
+def newest(tx: Connection) -> Micros:
+    """When the newest rows say that it was: the time by the clocks of whoever wrote last."""
+    written = (
+        select(audit.c.at).order_by(audit.c.id.desc()).limit(1),
+        select(cover_version.c.announced_at).order_by(cover_version.c.id.desc()).limit(1),
+    )
+    return Micros(max(int(tx.execute(one).scalar() or 0) for one in written))
 
 
 def settled(tx: Connection, cover_ids: Collection[str]) -> int:

@@ -3,6 +3,9 @@
 A digest is encrypted under the lists' key with its place (list, algorithm, id) as context, so that a row
 moved to another place does not open. `load` is the only reader of digests; nothing here logs or returns one
 to anybody but the index. Own lists are learnt from confirmed removals and look like any other.
+
+Whoever changes what may match waits for the turn first and keeps it until the commit: changes are numbered in
+the order in which they can be seen, and a reader that knows one knows all before it.
 """
 
 from __future__ import annotations
@@ -19,7 +22,7 @@ from coverguard.matching import ListedDigest
 from coverguard.model import Algorithm, Category, ListAction, Micros, Opinion
 from coverguard.policy import EntryFacts, ListRule, Suppressions
 from coverguard.ports import Keys
-from coverguard.store.rows import insert_once
+from coverguard.store.rows import insert_once, take_turn, upsert
 from coverguard.store.schema import (
     hash_list,
     list_change,
@@ -31,6 +34,7 @@ from coverguard.store.schema import (
 )
 
 PURPOSE = "lists"
+TURN = "list changes"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,7 +54,8 @@ def newest_seq(tx: Connection) -> int:
 
 
 def note_change(tx: Connection, *, list_id: int, kind: str, entries: int, now: Micros) -> int:
-    """Append a change and return its sequence number."""
+    """Append a change and return its sequence number. Others that change lists wait until the commit."""
+    take_turn(tx, TURN)
     values = {"list_id": list_id, "kind": kind, "entries": entries, "at": now}
     return int(tx.execute(insert(list_change).values(values).returning(list_change.c.seq)).scalar_one())
 
@@ -72,6 +77,7 @@ def create(
     now: Micros,
 ) -> tuple[int, bool]:
     """Create a list with its first rule, unless the name exists; return its id and whether it is new."""
+    take_turn(tx, TURN)
     values = {"source": source, "enabled": True, "own": own, "created_at": now}
     list_id, new = insert_once(tx, hash_list, {"name": name}, values)
     if new:
@@ -88,6 +94,7 @@ def by_name(tx: Connection, name: str) -> Row[Any]:
 
 def add_rule(tx: Connection, list_id: int, rule: ListRule, *, actor: str, note: str, now: Micros) -> int:
     """Append the next version of the list's rule and return its number."""
+    take_turn(tx, TURN)
     newest = select(func.coalesce(func.max(list_rule.c.version), 0)).where(list_rule.c.list_id == list_id)
     version = int(tx.execute(newest).scalar_one()) + 1
     tx.execute(
@@ -112,6 +119,7 @@ def add_rule(tx: Connection, list_id: int, rule: ListRule, *, actor: str, note: 
 
 def switch(tx: Connection, list_id: int, *, enabled: bool, now: Micros) -> None:
     """Take a list out of matching, or back in."""
+    take_turn(tx, TURN)
     tx.execute(update(hash_list).where(hash_list.c.id == list_id).values(enabled=enabled))
     note_change(tx, list_id=list_id, kind="enabled", entries=0, now=now)
 
@@ -178,25 +186,25 @@ def write_entries(
     item_id: int | None = None,
 ) -> int:
     """Insert or replace entries under one list change; return its sequence number."""
+    common = {"list_id": list_id, "cap": cap.value, "item_id": item_id, "withdrawn_at": None}
+    sealed = [_sealed(keys, row, list_id=list_id) | common for row in rows]  # before others have to wait
     seq = note_change(tx, list_id=list_id, kind="entries", entries=len(rows), now=now)
-    for row in rows:
-        key = {"list_id": list_id, "source_entry_id": row.source_entry_id, "algorithm": row.algorithm.value}
-        place = _place(list_id=list_id, source_entry_id=row.source_entry_id, algorithm=row.algorithm.value)
-        values = {
-            "digest_sealed": keys.seal(PURPOSE, row.digest, context=place),
-            "row_mac": row_mac(keys, row),
-            "opinion": row.opinion.value,
-            "category": row.category.value if row.category else None,
-            "grid": row.grid,
-            "cap": cap.value,
-            "item_id": item_id,
-            "changed_seq": seq,
-            "withdrawn_at": None,
-        }
-        entry_id, new = insert_once(tx, list_entry, key, values)
-        if not new:
-            tx.execute(update(list_entry).where(list_entry.c.id == entry_id).values(values))
+    key = ("list_id", "source_entry_id", "algorithm")
+    upsert(tx, list_entry, [values | {"changed_seq": seq} for values in sealed], key=key)
     return seq
+
+
+def _sealed(keys: Keys, row: ListRow, *, list_id: int) -> dict[str, Any]:
+    place = _place(list_id=list_id, source_entry_id=row.source_entry_id, algorithm=row.algorithm.value)
+    return {
+        "source_entry_id": row.source_entry_id,
+        "algorithm": row.algorithm.value,
+        "digest_sealed": keys.seal(PURPOSE, row.digest, context=place),
+        "row_mac": row_mac(keys, row),
+        "opinion": row.opinion.value,
+        "category": row.category.value if row.category else None,
+        "grid": row.grid,
+    }
 
 
 def withdraw(tx: Connection, *, list_id: int, source_entry_ids: Sequence[str], now: Micros) -> int:
@@ -211,6 +219,7 @@ def withdraw(tx: Connection, *, list_id: int, source_entry_ids: Sequence[str], n
 
 def withdraw_learnt(tx: Connection, *, item_id: int, now: Micros) -> None:
     """Take out what was learnt from an item whose confirmation no longer stands."""
+    take_turn(tx, TURN)
     learnt = (list_entry.c.item_id == item_id, list_entry.c.withdrawn_at.is_(None))
     for list_id in set(tx.execute(select(list_entry.c.list_id).where(*learnt)).scalars()):
         seq = note_change(tx, list_id=list_id, kind="entries", entries=0, now=now)
@@ -219,6 +228,7 @@ def withdraw_learnt(tx: Connection, *, item_id: int, now: Micros) -> None:
 
 def raise_cap(tx: Connection, *, item_id: int, now: Micros) -> None:
     """Let the near signals learnt from an item hold: a second person agreed."""
+    take_turn(tx, TURN)
     learnt = (list_entry.c.item_id == item_id, list_entry.c.cap != ListAction.HOLD.value)
     for list_id in set(tx.execute(select(list_entry.c.list_id).where(*learnt)).scalars()):
         seq = note_change(tx, list_id=list_id, kind="entries", entries=0, now=now)
@@ -237,6 +247,7 @@ def suppress(
     review_at: Micros,
 ) -> None:
     """Remember a false positive: this entry for these bytes, or for PDQs near this one."""
+    take_turn(tx, TURN)
     key = {"entry_id": entry_id, "kind": kind.value, "digest_mac": keys.mac(PURPOSE, digest)}
     sealed = keys.seal(PURPOSE, digest, context=_suppression_place(entry_id, kind.value))
     values = {"digest_sealed": sealed, "verdict_id": verdict_id, "created_at": now, "review_at": review_at}
@@ -252,6 +263,7 @@ def suppress(
 
 def lift_suppressions(tx: Connection, *, item_id: int, now: Micros) -> None:
     """Forget what was suppressed by an item's clearing verdict, which no longer stands."""
+    take_turn(tx, TURN)
     given = select(verdict.c.id).where(verdict.c.item_id == item_id).scalar_subquery()
     standing = (suppression.c.verdict_id.in_(given), suppression.c.lifted_at.is_(None))
     of_lists = (
@@ -266,6 +278,7 @@ def lift_suppressions(tx: Connection, *, item_id: int, now: Micros) -> None:
 
 def withdraw_renamed(tx: Connection, *, list_id: int, rows: Sequence[ListRow], now: Micros) -> None:
     """Take out what an id said under another algorithm before: in a file an id has one digest."""
+    take_turn(tx, TURN)
     for row in rows:
         before = (
             list_entry.c.list_id == list_id,

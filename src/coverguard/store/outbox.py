@@ -6,7 +6,7 @@ cover version) lets it ignore what arrives late.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, Literal
 
 from sqlalchemy import Connection, Row, func, select, true, update
@@ -84,14 +84,26 @@ def _owe(tx: Connection, *, topic: str, key: str, body: str, now: Micros) -> Non
     insert_once(tx, outbox, {"idempotency_key": key}, {"topic": topic, "body": body, "created_at": now})
 
 
-def unsent(tx: Connection, *, limit: int) -> Sequence[Row[Any]]:
-    """The oldest unsent events."""
-    waiting = select(outbox).where(outbox.c.sent_at.is_(None)).order_by(outbox.c.id).limit(limit)
-    return tx.execute(waiting).all()
+def unsent(tx: Connection, *, limit: int, topic: str | None = None, after: int = 0) -> Sequence[Row[Any]]:
+    """The oldest unsent events (of a topic, with a higher id). By id: those of one cover are in order."""
+    waiting = select(outbox).where(outbox.c.sent_at.is_(None), outbox.c.id > after)
+    if topic is not None:
+        waiting = waiting.where(outbox.c.topic == topic)
+    return tx.execute(waiting.order_by(outbox.c.id).limit(limit)).all()
+
+
+def overdue_topics(tx: Connection, *, before: Micros, besides: Collection[int]) -> frozenset[str]:
+    """The topics that have owed an event since that time, other than those named by id."""
+    waiting = (
+        select(outbox.c.topic)
+        .where(outbox.c.sent_at.is_(None), outbox.c.created_at < before, outbox.c.id.not_in(besides))
+        .distinct()
+    )
+    return frozenset(tx.execute(waiting).scalars())
 
 
 def mark_sent(tx: Connection, ids: Sequence[int], *, now: Micros) -> None:
-    tx.execute(update(outbox).where(outbox.c.id.in_(ids)).values(sent_at=now))
+    tx.execute(update(outbox).where(outbox.c.id.in_(ids), outbox.c.sent_at.is_(None)).values(sent_at=now))
 
 
 def count_unsent(tx: Connection) -> int:

@@ -2,7 +2,8 @@
 
 At most one live row a (bucket, key, version id). What keeps it held are its claims; when the last is dropped
 the row is owed a release. A claim that arrives while a release is under way takes the row back to
-`requested`, so that the releasing side finds its state changed and blocks again.
+`requested`, so that the releasing side finds its state changed and blocks again. Claims are made and dropped
+by whoever has the row locked, so that a release and a claim never miss each other.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ from sqlalchemy import ColumnElement, Connection, Row, and_, func, or_, select, 
 
 from coverguard.lifecycle import QUARANTINE, QuarantineEvent, QuarantineState
 from coverguard.model import Micros, ObjectRef
-from coverguard.store.rows import insert_once, move, new_ref
+from coverguard.store import rows
+from coverguard.store.rows import ensure, insert_once, lock_all, move, new_ref
 from coverguard.store.schema import case_item, quarantine, quarantine_claim, screening
 
 Level = Literal["block", "hold"]
@@ -57,11 +59,11 @@ def request(
         "requested_at": now,
         "relist_until": relist_until,
     }
-    row_id, new = insert_once(tx, quarantine, key, values, where=LIVE)
+    row, new = ensure(tx, quarantine, key, values, where=LIVE)
     if not new:
-        _renew(tx, by_id(tx, row_id), level=level, relist_until=relist_until)
-    _claim(tx, row_id, claimant, now=now)
-    return row_id
+        _renew(tx, row, level=level, relist_until=relist_until)
+    _claim(tx, row.id, claimant, now=now)
+    return int(row.id)
 
 
 def _renew(tx: Connection, row: Row[Any], *, level: Level, relist_until: Micros | None) -> None:
@@ -106,6 +108,7 @@ def drop_claims(tx: Connection, claimant: Claimant, *, now: Micros) -> None:
         else quarantine_claim.c.screening_id == claimant.screening_id
     )
     still = (mine, quarantine_claim.c.dropped_at.is_(None))
+    lock_all(tx, quarantine, tx.execute(select(quarantine_claim.c.quarantine_id).where(*still)).scalars())
     tx.execute(update(quarantine_claim).where(*still).values(dropped_at=now))
 
 
@@ -120,6 +123,16 @@ def claimants(tx: Connection, quarantine_id: int) -> Sequence[Claimant]:
 
 def by_id(tx: Connection, quarantine_id: int) -> Row[Any]:
     return tx.execute(select(quarantine).where(quarantine.c.id == quarantine_id)).one()
+
+
+def lock(tx: Connection, quarantine_id: int) -> Row[Any]:
+    """Lock a row, after its cover version where both are needed, and return it as it is now."""
+    return rows.lock(tx, quarantine, quarantine_id)
+
+
+def lock_of_cover(tx: Connection, cover_version_id: int) -> None:
+    """Lock every live row that blocks a cover version."""
+    lock_all(tx, quarantine, [int(row.id) for row in of_cover(tx, cover_version_id)])
 
 
 def of_cover(tx: Connection, cover_version_id: int) -> Sequence[Row[Any]]:
@@ -188,7 +201,7 @@ def hold(
         "checked_at": now,
         "probes": quarantine.c.probes + 1,
     }
-    if by_id(tx, row.id).generation != row.generation:
+    if lock(tx, row.id).generation != row.generation:
         return False  # renewed meanwhile: more is owed than was done, and the next look takes it on
     move(tx, quarantine, row, machine=QUARANTINE, event=QuarantineEvent.HOLD, values=values)
     return True
@@ -204,15 +217,18 @@ def note_probe(tx: Connection, quarantine_id: int, *, gone: bool, now: Micros) -
 
 def start_release(tx: Connection, row: Row[Any], *, now: Micros) -> bool:
     """Record that the object is about to be put back; False where somebody wants it held after all."""
-    free = (quarantine.c.id == row.id, LIVE, ~WANTED)
-    return tx.execute(update(quarantine).where(*free).values(releasing_at=now)).rowcount == 1
+    current = lock(tx, row.id)
+    if current.ended_at is not None or claimants(tx, row.id):
+        return False
+    tx.execute(update(quarantine).where(quarantine.c.id == row.id).values(releasing_at=now))
+    return True
 
 
 def end(
     tx: Connection, row: Row[Any], event: QuarantineEvent, *, retain_until: Micros | None, now: Micros
 ) -> bool:
     """Close the row: its object was put back, or was replaced. False where it was claimed meanwhile."""
-    current = by_id(tx, row.id)
+    current = lock(tx, row.id)
     stale = current.generation != row.generation or current.releasing_at is None
     if current.ended_at is not None or stale or claimants(tx, row.id):
         return False

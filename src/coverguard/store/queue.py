@@ -89,6 +89,21 @@ class TableQueue:
         found = {str(name): int(count) for name, count in counted}
         return {name: found.get(name, 0) for name in ("visible", "delayed", "leased", "dead")}
 
+    def redrive(self, *, limit: int | None = None) -> int:
+        values = {
+            "queue": self.name,
+            "visible_at": self._clock.now(),
+            "attempts": 0,
+            "receipt": None,
+            "fault": None,
+        }
+        dead = select(queue_message.c.id).where(queue_message.c.queue == dead_letters(self.name))
+        some = dead.order_by(queue_message.c.id).limit(limit).with_for_update(skip_locked=True).cte("some")
+        theirs = queue_message.c.id.in_(select(some.c.id))
+        back = update(queue_message).where(theirs).values(values).returning(queue_message.c.id)
+        with self._database.transaction() as tx:
+            return len(tx.execute(back).all())  # SQLite counts no rows of a statement that begins WITH
+
     def _anything_visible(self, now: Micros) -> bool:
         waiting = select(queue_message.c.id).where(*self._visible(now)).limit(1)
         with self._database.reading() as tx:
@@ -99,10 +114,16 @@ class TableQueue:
 
     def _bury(self, tx: Connection, now: Micros) -> None:
         """Dead-letter what killed its handler too often; whoever asks next finds it so."""
-        worn_out = (*self._visible(now), queue_message.c.attempts >= self._max_receive)
+        worn_out = (
+            select(queue_message.c.id)
+            .where(*self._visible(now), queue_message.c.attempts >= self._max_receive)
+            .with_for_update(skip_locked=True)
+            .cte("worn_out")
+        )
         fault = f"leased {self._max_receive} times and never settled"
         buried = {"queue": dead_letters(self.name), "receipt": None, "fault": fault}
-        tx.execute(update(queue_message).where(*worn_out).values(buried))
+        theirs = queue_message.c.id.in_(select(worn_out.c.id))
+        tx.execute(update(queue_message).where(theirs).values(buried))
 
     def _lease(self, tx: Connection, *, limit: int, until: int, now: Micros) -> Sequence[Delivery]:
         free = (
@@ -111,11 +132,12 @@ class TableQueue:
             .order_by(queue_message.c.visible_at, queue_message.c.id)
             .limit(limit)
             .with_for_update(skip_locked=True)
+            .cte("free")  # PostgreSQL may run a subquery more than once, and lease more than was asked for
         )
         receipt = secrets.token_hex(16)
         leased = (
             update(queue_message)
-            .where(queue_message.c.id.in_(free.scalar_subquery()))
+            .where(queue_message.c.id.in_(select(free.c.id)))
             .values(visible_at=until, receipt=receipt, attempts=queue_message.c.attempts + 1)
             .returning(queue_message)
         )
@@ -130,16 +152,6 @@ class TableQueue:
             )
             for row in rows
         ]
-
-
-def redrive(database: Database, name: str, *, now: Micros) -> int:
-    """Put dead-lettered messages back on their queue with a fresh count; return how many."""
-    values = {"queue": name, "visible_at": now, "attempts": 0, "receipt": None, "fault": None}
-    with database.transaction() as tx:
-        moved = tx.execute(
-            update(queue_message).where(queue_message.c.queue == dead_letters(name)).values(values)
-        )
-        return int(moved.rowcount)
 
 
 def dead_letters(name: str) -> str:

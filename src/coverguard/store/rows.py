@@ -1,20 +1,27 @@
-"""Three ways of writing a row that every ledger verb uses: once, moved, and with a reference."""
+"""The ways of writing a row that every ledger verb uses: once, locked, moved, in turn, and with a reference.
+
+A lock is a statement of its own, before what it guards is read: on PostgreSQL each statement sees what was
+committed when it began, so a condition in the statement that had to wait would be judged by an older state.
+SQLite has one writer at a time, and these locks are plain reads there.
+"""
 
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
-from sqlalchemy import ColumnElement, Connection, Row, Table, and_, select, update
+from sqlalchemy import ColumnElement, Connection, Row, Table, func, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from coverguard import lifecycle
-from coverguard.errors import IllegalTransition
+from coverguard.errors import Contention, IllegalTransition
 
 S = TypeVar("S", bound=StrEnum)
 E = TypeVar("E", bound=StrEnum)
+
+TRIES: Final = 20
 
 
 def new_ref(kind: str) -> str:
@@ -32,7 +39,8 @@ def insert_once(
 ) -> tuple[int, bool]:
     """Insert a row unless its unique key exists; return its id and whether it is new.
 
-    `where` is the predicate of a partial unique index, where the key is one.
+    `where` is the predicate of a partial unique index, where the key is one. What it was true of may have
+    ended when the caller looks at it, unless a lock prevents that: see `ensure`.
     """
     make = sqlite.insert if tx.dialect.name == "sqlite" else postgresql.insert
     statement = (
@@ -41,13 +49,66 @@ def insert_once(
         .on_conflict_do_nothing(index_elements=list(key), index_where=where)
         .returning(table.c.id)
     )
-    new = tx.execute(statement).scalar_one_or_none()
-    if new is not None:
-        return int(new), True
+    there = select(table.c.id).where(*_keyed(table, key, where))
+    for _ in range(TRIES):
+        new = tx.execute(statement).scalar_one_or_none()
+        if new is not None:
+            return int(new), True
+        found = tx.execute(there).scalar_one_or_none()
+        if found is not None:
+            return int(found), False
+    raise Contention(f"rows of {table.name} end as fast as they are found")
+
+
+def ensure(
+    tx: Connection,
+    table: Table,
+    key: Mapping[str, Any],
+    values: Mapping[str, Any],
+    *,
+    where: ColumnElement[bool] | None = None,
+) -> tuple[Row[Any], bool]:
+    """Insert a row unless its unique key exists, and lock it; return it as it is, and whether it is new."""
+    for _ in range(TRIES):
+        row_id, new = insert_once(tx, table, key, values, where=where)
+        mine = [table.c.id == row_id] if where is None else [table.c.id == row_id, where]
+        row = tx.execute(select(table).where(*mine).with_for_update(key_share=True)).one_or_none()
+        if row is not None:
+            return row, new
+    raise Contention(f"rows of {table.name} end as fast as they are found")
+
+
+def upsert(tx: Connection, table: Table, rows: Sequence[Mapping[str, Any]], *, key: Sequence[str]) -> None:
+    """Insert rows, all of the same columns; one whose unique key exists replaces what was there."""
+    if not rows:
+        return
+    make = sqlite.insert if tx.dialect.name == "sqlite" else postgresql.insert
+    statement = make(table)
+    replaced = {name: statement.excluded[name] for name in rows[0] if name not in key}
+    tx.execute(statement.on_conflict_do_update(index_elements=list(key), set_=replaced), [*rows])
+
+
+def _keyed(table: Table, key: Mapping[str, Any], where: ColumnElement[bool] | None) -> Sequence[Any]:
     conditions = [table.c[name] == value for name, value in key.items()]
-    if where is not None:
-        conditions.append(where)
-    return int(tx.execute(select(table.c.id).where(and_(*conditions))).scalar_one()), False
+    return conditions if where is None else [*conditions, where]
+
+
+def lock(tx: Connection, table: Table, row_id: int) -> Row[Any]:
+    """Lock one row until the transaction ends, and return it as it is now."""
+    (row,) = lock_all(tx, table, [row_id])
+    return row
+
+
+def lock_all(tx: Connection, table: Table, ids: Iterable[int]) -> Sequence[Row[Any]]:
+    """Lock rows in the order of their ids, whoever asks, so that no two wait for each other."""
+    wanted = select(table).where(table.c.id.in_(sorted(set(ids)))).order_by(table.c.id)
+    return tx.execute(wanted.with_for_update(key_share=True)).all()
+
+
+def take_turn(tx: Connection, name: str) -> None:
+    """Wait until nobody else is in a transaction that took this turn. Taking it twice is harmless."""
+    if tx.dialect.name == "postgresql":
+        tx.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(f"coverguard:{name}", 0))))
 
 
 def move(

@@ -27,7 +27,7 @@ from coverguard.model import (
     Refer,
 )
 from coverguard.policy import BudgetUse
-from coverguard.store.rows import insert_once
+from coverguard.store.rows import insert_once, take_turn
 from coverguard.store.schema import (
     case_item,
     cover_version,
@@ -225,7 +225,8 @@ def matches_of_cover(tx: Connection, cover_version_id: int) -> Sequence[Row[Any]
 
 
 def budget_use(tx: Connection, *, now: Micros) -> BudgetUse:
-    """Near-match holds of the last hour: those that rest on no exact digest."""
+    """Near-match holds of the last hour: those that rest on no exact digest. Holds are counted in turn."""
+    take_turn(tx, "hold budget")
     exact = (
         select(match.c.screening_id)
         .where(match.c.action == ListAction.HOLD.value, match.c.algorithm.in_(["sha256", "sha1", "md5"]))
@@ -317,8 +318,10 @@ def overdue_retries(tx: Connection, *, due_before: Micros, limit: int) -> Sequen
     return tx.execute(found).all()
 
 
-def postpone(tx: Connection, screening_id: int, *, retry_at: Micros) -> None:
-    tx.execute(update(screening).where(screening.c.id == screening_id).values(retry_at=retry_at))
+def postpone(tx: Connection, row: Row[Any], *, retry_at: Micros) -> bool:
+    """Note that a retry was sent again; False where somebody else did, or the answer came meanwhile."""
+    still = (screening.c.id == row.id, screening.c.retry_at == row.retry_at)
+    return tx.execute(update(screening).where(*still).values(retry_at=retry_at)).rowcount == 1
 
 
 def unsettled(tx: Connection, *, decided_before: Micros, limit: int) -> Sequence[int]:

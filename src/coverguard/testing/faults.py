@@ -15,14 +15,24 @@ from typing import Final, Literal
 
 from coverguard.errors import TransientError
 from coverguard.model import ObjectRef, Outcome
-from coverguard.ports import Cdn, Delivery, ObjectInfo, ObjectStore, Presence, Queue, Reach, UrlProbe
+from coverguard.ports import (
+    Cdn,
+    Delivery,
+    ObjectDescription,
+    ObjectInfo,
+    ObjectStore,
+    Presence,
+    Queue,
+    Reach,
+    UrlProbe,
+)
 from coverguard.store import Connection
 from coverguard.store.engine import Database
 
 When = Literal["before", "after"]
 
 CHANGES_NOTHING: Final = frozenset(
-    {"database.read", "store.read", "store.walk", "store.presence", "probe.ask"}
+    {"database.read", "store.read", "store.describe", "store.walk", "store.presence", "probe.ask"}
 )
 """Operations that leave everything as it was."""
 
@@ -118,7 +128,11 @@ class FaultyStore:
         with self._plan.call("store.read"):
             return self._inner.read(ref, limit=limit)
 
-    def walk(self, bucket: str, *, prefix: str) -> Iterator[ObjectInfo]:
+    def describe(self, ref: ObjectRef) -> ObjectDescription:
+        with self._plan.call("store.describe"):
+            return self._inner.describe(ref)
+
+    def walk(self, bucket: str, *, prefix: str) -> Iterator[ObjectRef]:
         with self._plan.call("store.walk"):
             found = list(self._inner.walk(bucket, prefix=prefix))
         return iter(found)
@@ -138,6 +152,10 @@ class FaultyStore:
     def keep(self, ref: ObjectRef, *, name: str) -> ObjectInfo:
         with self._plan.call("store.keep"):
             return self._inner.keep(ref, name=name)
+
+    def restore(self, ref: ObjectRef, *, name: str) -> ObjectRef:
+        with self._plan.call("store.restore"):
+            return self._inner.restore(ref, name=name)
 
 
 class FaultyQueue:

@@ -12,10 +12,10 @@ remembers of events lives in the object, which therefore has to outlive the work
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Final
+from typing import Final, Protocol
 from urllib.parse import unquote
 
 from coverguard.acting.places import segment
@@ -33,7 +33,7 @@ from coverguard.messages import (
     parse_outgoing,
 )
 from coverguard.model import Done, Micros, Mode, ObjectRef, Surface
-from coverguard.ports import Clock, Queue, Reach
+from coverguard.ports import Clock, ObjectInfo, Queue, Reach
 from coverguard.settings import Settings
 
 FULL: Final = "full.jpg"
@@ -62,10 +62,31 @@ class Upload:
         return dump(self.event)
 
 
+class Buckets(Protocol):
+    """What the platform does to its own store; `FolderStore` and `testing.buckets.S3Buckets` can."""
+
+    def put(
+        self,
+        bucket: str,
+        key: str,
+        data: bytes,
+        *,
+        content_type: str,
+        metadata: Mapping[str, str] | None = None,
+        tags: Mapping[str, str] | None = None,
+    ) -> ObjectRef: ...
+
+    def delete(self, bucket: str, key: str) -> None: ...
+
+    def current(self, bucket: str, key: str) -> ObjectInfo | None: ...
+
+    def read(self, ref: ObjectRef, *, limit: int) -> bytes: ...
+
+
 class Platform:
     """The platform's side of one deployment: its buckets and its end of the pipeline topic."""
 
-    def __init__(self, *, settings: Settings, store: FolderStore, clock: Clock) -> None:
+    def __init__(self, *, settings: Settings, store: Buckets, clock: Clock) -> None:
         bucket, _, path = settings.renditions[0].partition(":")
         if bucket != settings.public_bucket or not path.endswith("/{*}"):
             raise ConfigurationError("the simulated platform needs public:…/{*} as first rendition template")
@@ -123,7 +144,7 @@ class Platform:
         return self._put_public(cover, name, small)
 
     def replicate(self) -> None:
-        """Let every late upload arrive, version ids and all, each at one moment."""
+        """Let every late upload arrive, version ids and all, each at one moment. Folder stores only."""
         source, target = (
             root / self._settings.intake_bucket / "=uploads"
             for root in (self._settings.home / "elsewhere", self._settings.home / "objects")
@@ -241,7 +262,7 @@ def key_of(cover: Cover) -> CoverKey:
     return cover.surface.value, cover.id, cover.version
 
 
-def _put(store: FolderStore, bucket: str, key: str, data: bytes) -> ObjectRef:
+def _put(store: Buckets, bucket: str, key: str, data: bytes) -> ObjectRef:
     return store.put(bucket, key, data, content_type="image/png", metadata={"by": "the platform"})
 
 

@@ -39,6 +39,7 @@ cover_version = Table(
     UniqueConstraint("surface", "cover_id", "version"),
     Index(None, "uploader_id"),
     Index(None, "playlist_id"),
+    Index(None, "version_id"),
 )
 
 platform_event = Table(  # shown as unserved until a later release acts on it

@@ -1,0 +1,110 @@
+"""The platform's side of an S3 server, as it was given: plain calls of boto3, nothing of ours."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Mapping
+from email.utils import format_datetime
+from urllib.parse import quote
+from uuid import uuid4
+
+from botocore.exceptions import ClientError
+from object_store import Bench, Served
+
+from coverguard.aws import clients
+from coverguard.aws.s3 import S3Store
+from coverguard.local.clock import SystemClock
+from coverguard.model import ObjectRef
+from coverguard.testing.servers import Endpoint
+
+PARAMETERS = {name: name.replace("-", "") for name in ("Cache-Control", "Content-Disposition")} | {
+    name: name.replace("-", "") for name in ("Content-Encoding", "Content-Language", "Expires")
+}
+MISSING = {"NoSuchKey", "NoSuchObjectLockConfiguration", "NoSuchObjectLegalHold"}
+
+
+def client_of(endpoint: Endpoint, **changed):
+    caller = {
+        "endpoint_url": endpoint.url,
+        "aws_access_key_id": endpoint.access_key,
+        "aws_secret_access_key": endpoint.secret_key,
+        "region_name": endpoint.region,
+    }
+    return clients.s3(**(caller | changed))
+
+
+class S3Platform:
+    def __init__(self, client) -> None:
+        self.client = client
+
+    def put(
+        self,
+        bucket: str,
+        key: str,
+        data: bytes,
+        *,
+        content_type: str,
+        metadata: Mapping[str, str] | None = None,
+        tags: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> ObjectRef:
+        given = {PARAMETERS[name]: value for name, value in (headers or {}).items()}
+        answer = self.client.put_object(
+            Bucket=bucket,
+            Key=key,
+            Body=data,
+            ContentType=content_type,
+            Metadata=dict(metadata or {}),
+            Tagging="&".join(f"{quote(name)}={quote(value)}" for name, value in (tags or {}).items()),
+            **given,
+        )
+        return ObjectRef(bucket=bucket, key=key, version_id=answer["VersionId"])
+
+    def delete(self, bucket: str, key: str) -> None:
+        self.client.delete_object(Bucket=bucket, Key=key)
+
+    def served(self, bucket: str, key: str) -> Served | None:
+        try:
+            answer = self.client.get_object(Bucket=bucket, Key=key)
+        except ClientError as error:
+            if clients.code_of(error) in MISSING:
+                return None
+            raise
+        tags = self.client.get_object_tagging(Bucket=bucket, Key=key, VersionId=answer["VersionId"])["TagSet"]
+        found = {name: answer[parameter] for name, parameter in PARAMETERS.items() if parameter in answer}
+        return Served(
+            data=answer["Body"].read(),
+            content_type=answer["ContentType"],
+            metadata=answer["Metadata"],
+            tags={tag["Key"]: tag["Value"] for tag in tags},
+            headers={name: _text(value) for name, value in found.items()},
+        )
+
+    def legal_hold(self, ref: ObjectRef) -> bool:
+        try:
+            answer = self.client.get_object_legal_hold(
+                Bucket=ref.bucket, Key=ref.key, VersionId=ref.version_id
+            )
+        except ClientError as error:
+            if clients.code_of(error) in {*MISSING, "InvalidRequest", "ObjectLockConfigurationNotFoundError"}:
+                return False
+            raise
+        return answer["LegalHold"]["Status"] == "ON"
+
+
+def s3_bench(client, **chosen) -> Bench:
+    """A store on buckets of its own."""
+    name = f"t{uuid4().hex[:12]}"
+    buckets = [f"{name}-{suffix}" for suffix in ("covers", "renditions", "vault")]
+    for bucket in buckets:
+        client.create_bucket(Bucket=bucket, ObjectLockEnabledForBucket=bucket.endswith("vault"))
+        client.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
+    covers, renditions, vault = buckets
+    store = S3Store(client, buckets=frozenset(buckets), vault=vault, clock=SystemClock(), **chosen)
+    return Bench(
+        store=store, platform=S3Platform(client), bucket=covers, other_bucket=renditions, vault=vault
+    )
+
+
+def _text(value: object) -> str:
+    return format_datetime(value, usegmt=True) if isinstance(value, datetime.datetime) else str(value)

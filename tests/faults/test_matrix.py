@@ -1,0 +1,173 @@
+"""Each service × each fault, while covers keep coming: nothing lost, nothing twice, no matched cover public.
+
+One town, two workers and a keeper, real servers. The schedule is shuffled by a seed that is printed;
+`COVERGUARD_FAULT_SEED` plays one again. Each cell waits until its fault really bit.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import signal
+import time
+from collections import Counter
+
+import pytest
+import town as towns
+
+from coverguard.testing.proxy import Fault, Kind
+
+pytestmark = [pytest.mark.process, pytest.mark.servers]
+
+MESSAGES = 500
+MANY = 10_000
+BITES_WITHIN = 20  # seconds
+LONG_SLICE = 25  # covers a cell
+
+BY_WIRE = (
+    Fault(kind=Kind.RESET),
+    Fault(kind=Kind.REFUSE),
+    Fault(kind=Kind.SLOW, seconds=0.1),
+    Fault(kind=Kind.SILENT),
+)
+BY_HTTP = (Fault(kind=Kind.UNWELL, every=2), Fault(kind=Kind.UNWELL, every=3, status=500))
+CUT_AFTER = {"s3": 2_000, "sqs": 700, "postgres": 900}  # bytes: in the middle of a picture, a batch, a row
+PROXIED = [
+    (service, fault)
+    for service in towns.SERVICES
+    for fault in (
+        *BY_WIRE,
+        Fault(kind=Kind.CUT, after=CUT_AFTER[service]),
+        *(BY_HTTP if service != "postgres" else ()),
+    )
+]
+KILLED = ("worker", "keeper", "postgres", "s3")
+
+
+class Storm:
+    """Lets one cell after the other befall a town at work."""
+
+    def __init__(self, town, processes, servers, length):
+        self.town, self.processes, self.servers, self.length = town, processes, servers, length
+        self.bitten = Counter()
+
+    def befall(self, cell):
+        self.town.heed()
+        match cell:
+            case str() as victim:
+                self._kill(victim)
+                self.bitten["kill", victim] += 1
+            case service, fault:
+                self._misbehave(service, fault)
+                self.bitten[service, fault.kind.value] += 1
+
+    def _misbehave(self, service, fault):
+        proxy = self.town.place.proxies[service]
+        before = proxy.befell[fault.kind]
+        with proxy.during(fault):
+            time.sleep(self.length)
+            # a closed port counts nothing that knocks
+            bit = (
+                (lambda: fault.kind is Kind.REFUSE)
+                if fault.kind is Kind.REFUSE
+                else (lambda: proxy.befell[fault.kind] > before)
+            )
+            towns.until(bit, patience=BITES_WITHIN, what=f"{fault} of {service} never bit")
+
+    def _kill(self, victim):
+        if victim in self.servers:
+            server = self.servers[victim]
+            server.kill()
+            time.sleep(self.length / 2)
+            server.start()
+            return
+        for name, running in self.processes.items():
+            if name.startswith(victim) and (name == "keeper" or self.town.chance.random() < 0.6):
+                running.again()
+
+
+@contextlib.contextmanager
+def running(place):
+    with contextlib.ExitStack() as stack:
+        yield {
+            name: stack.enter_context(towns.process(place, name.partition("-")[0], name))
+            for name in ("worker-0", "worker-1", "keeper")
+        }
+
+
+@pytest.fixture
+def place(settle):
+    with settle() as made:
+        yield made
+
+
+def seed():
+    chosen = int(os.environ.get("COVERGUARD_FAULT_SEED") or secrets.randbelow(10**6))
+    print(f"seed {chosen} (COVERGUARD_FAULT_SEED)")
+    return chosen
+
+
+@pytest.mark.timeout(420)
+def test_every_service_and_every_fault_with_covers_coming(place, clean):
+    town = towns.Town(place, seed())
+    cells = [*PROXIED, *KILLED]
+    town.chance.shuffle(cells)
+    with town.stranger, running(place) as processes:
+        storm = Storm(town, processes, place.servers, length=1.0)
+        for number, cell in enumerate(cells):
+            town.announce(MESSAGES * (number + 1) // len(cells) - len(town.uploads))
+            storm.befall(cell)
+        over = time.time()
+        towns.until(town.drained)
+    print(f"last seen {town.stranger.longest(over):.1f} s after the last fault; asked {town.stranger.asked}")
+    assert len(storm.bitten) == len({(s, f.kind) for s, f in PROXIED}) + len(KILLED)
+    assert len(town.uploads) == MESSAGES
+    town.judge(clean)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(0)
+def test_ten_thousand_covers_under_rotating_faults(place, clean):
+    """Judged again and again on the way, so that a budget that ends it early has still been worth it."""
+    town = towns.Town(place, seed())
+    cells = [*PROXIED, *KILLED, "stop"]
+    with town.stranger, running(place) as processes:
+        storm = Storm(town, processes, place.servers, length=3.0)
+        while len(town.uploads) < MANY:
+            town.chance.shuffle(cells)
+            for cell in cells:
+                town.announce(min(LONG_SLICE, MANY - len(town.uploads)))
+                storm.befall(cell)
+            towns.until(town.drained)
+            town.judge(clean)
+            print(
+                f"{len(town.uploads)} of {MANY} covers judged, {sum(storm.bitten.values())} faults",
+                flush=True,
+            )
+    assert len(town.uploads) == MANY
+
+
+@pytest.mark.timeout(240)
+def test_a_frozen_worker_that_comes_back_changes_nothing(place, clean):
+    """Its leases ran out and others did its work; then it goes on where it was."""
+    town = towns.Town(place, seed())
+    with (
+        town.stranger,
+        towns.process(place, "keeper", "keeper"),
+        towns.process(place, "worker", "frozen") as frozen,
+    ):
+        towns.until(lambda: "worker_started" in frozen.log.read_text())
+        town.announce(48)
+        towns.until(lambda: town.answered() >= 3)
+        frozen.send(signal.SIGSTOP)
+        with towns.process(place, "worker", "other") as other:
+            towns.until(
+                lambda: any(line.get("attempt", 1) > 1 for line in other.lines()),
+                what="nothing was taken over",
+            )
+            said = len(frozen.lines())
+            frozen.send(signal.SIGCONT)
+            towns.until(lambda: len(frozen.lines()) > said, what="it never came back")
+            towns.until(town.drained)
+    town.judge(clean)

@@ -1,0 +1,263 @@
+"""The deployed stack is served by real processes, each with its own role and nothing else.
+
+Settings come from the stack's outputs by `scripts/stack_settings.py`. A listed picture that is announced
+vanishes from its address, a harmless one stays, the platform hears of both, evidence is locked away, the audit
+trail's heads lie in their bucket, and no process was refused anything on the way. The address is served by a
+little front that reads the public bucket as the CDN would.
+"""
+
+import contextlib
+import json
+import os
+import secrets
+import signal
+import subprocess
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+from datetime import UTC, datetime
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import unquote
+
+import pytest
+from botocore.exceptions import ClientError
+from deployed_stack import described_as
+from test_stack_settings import load_script
+
+from coverguard.imaging import fingerprint
+from coverguard.testing.pictures import Kind, draw, encode
+
+pytestmark = [pytest.mark.servers, pytest.mark.process]
+
+WAIT = 90.0  # seconds; a busy machine is slow
+STATEMENT_OF_TROUBLE = ("unwell", "unsettled", "transient", "bug", "not_paged", "AccessDenied")
+
+
+# ── what stands around ───────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.fixture
+def front(stack):
+    """The CDN without a cache: serves current versions of the public bucket to anybody."""
+    s3, bucket = stack.client("s3"), stack.bucket("public")
+
+    class Front(BaseHTTPRequestHandler):
+        def do_GET(self):
+            try:
+                body = s3.get_object(Bucket=bucket, Key=unquote(self.path[1:]))["Body"].read()
+            except ClientError:
+                self.send_response(404)
+                self.end_headers()
+                return
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_):
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Front) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+        server.shutdown()
+        thread.join()
+
+
+@pytest.fixture
+def deployment(stack, front, postgres, tmp_path):
+    made = Deployment(stack, front, home=tmp_path / "home", logs=tmp_path)
+    name = f"served_{secrets.token_hex(4)}"
+    made.prepare(postgres.create_database(name))
+    try:
+        yield made
+    finally:
+        made.stop()
+        postgres.drop_database(name)
+
+
+class Deployment:
+    """A home made of the stack's outputs, and processes that have one role each."""
+
+    def __init__(self, stack, front, *, home, logs):
+        self.stack, self.front, self.home, self.logs = stack, front, home, logs
+        self.processes = {}
+
+    def prepare(self, database):
+        own = {"PublicUrl": f"{self.front}/{{key}}", "Database": database}
+        outputs = {**self.stack.outputs, **own}
+        del outputs["CloudfrontDistribution"]  # the server makes none of that name
+        script = load_script()
+        plain, _, tables = script.document(script.outputs_of(described_as(outputs))).partition("\n[")
+        more = 'modes = { playlist_cover = "watch" }\nlease = "20s"\nverdict_on_cli = true\n'
+        people = '[people]\nroot = ["moderator", "list_editor", "list_reader", "operator", "auditor"]\n'
+        self.home.mkdir(mode=0o700)
+        (self.home / "coverguard.toml").write_text(f"{plain}\n{more}\n[{tables}\n{people}", "utf-8")
+
+    def run(self, who, *arguments, code=0):
+        done = subprocess.run(
+            self._command(*arguments), env=self._environment(who), capture_output=True, text=True
+        )
+        assert done.returncode == code, (arguments, done.stdout[-2000:], done.stderr[-2000:])
+        return done.stdout
+
+    def start(self, who, name):
+        with (self.logs / f"{name}.log").open("wb") as log:
+            self.processes[name] = subprocess.Popen(
+                self._command(name), env=self._environment(who), stderr=log
+            )
+
+    def stop(self):
+        for process in self.processes.values():
+            process.send_signal(signal.SIGTERM)
+        for process in self.processes.values():
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(30)
+            process.kill()
+            process.wait()
+
+    def trouble(self):
+        """Return the log lines that say that something was refused or went wrong."""
+        lines = [line for path in self.logs.glob("*.log") for line in path.read_text("utf-8").splitlines()]
+        return [line for line in lines if any(word in line for word in STATEMENT_OF_TROUBLE)]
+
+    def _command(self, *arguments):
+        return [sys.executable, "-m", "coverguard.cli", "--home", str(self.home), *arguments]
+
+    def _environment(self, who):
+        kept = {
+            key: value for key, value in os.environ.items() if not key.startswith(("AWS_", "COVERGUARD_"))
+        }
+        return {**kept, **self.stack.environment(who)}
+
+
+class ThePlatform:
+    """The platform's own role: stores, announces, takes verdicts."""
+
+    def __init__(self, stack):
+        self.stack = stack
+        self.heard = {}  # cover id → types of its verdicts
+
+    def upload(self, data, *, cover):
+        s3, sqs = self.stack.client("s3", "platform-pipeline"), self.stack.client("sqs", "platform-pipeline")
+        where = {"Bucket": self.stack.bucket("public"), "Key": f"originals/{cover}.jpg"}
+        version = s3.put_object(**where, Body=data, ContentType="image/jpeg")["VersionId"]
+        event = {
+            "schema": "coverguard.event/1",
+            "type": "cover.uploaded",
+            "event_id": secrets.token_hex(8),
+            "occurred_at": datetime.now(UTC).isoformat(),
+            "cover": {"id": cover, "version": 1, "surface": "playlist_cover"},
+            "uploader_id": f"uploader-of-{cover}",
+            "owner_id": f"uploader-of-{cover}",
+            "object": {"bucket": where["Bucket"], "key": where["Key"], "version_id": version},
+            "renditions": [],
+        }
+        sqs.send_message(QueueUrl=self.stack.queue("uploads"), MessageBody=json.dumps(event))
+        return where["Key"]
+
+    def listen(self):
+        sqs, url = self.stack.client("sqs", "pipeline-consumer"), self.stack.queue("pipeline")
+        for message in sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10, WaitTimeSeconds=0).get(
+            "Messages", []
+        ):
+            with contextlib.suppress(ValueError, KeyError):  # other tests' probes are no verdicts
+                event = json.loads(message["Body"])
+                self.heard.setdefault(event["cover"]["id"], []).append(event["type"])
+            sqs.delete_message(QueueUrl=url, ReceiptHandle=message["ReceiptHandle"])
+        return self.heard
+
+
+def status_of(url):
+    try:
+        with urllib.request.urlopen(url, timeout=5) as answer:
+            return answer.status
+    except urllib.error.HTTPError as error:
+        return error.code
+
+
+def until(deployment, condition, *, what):
+    deadline = time.monotonic() + WAIT
+    while not condition():
+        gone = [name for name, one in deployment.processes.items() if one.poll() is not None]
+        assert not gone, (gone, [(deployment.logs / f"{name}.log").read_text()[-3000:] for name in gone])
+        assert time.monotonic() < deadline, (what, deployment.trouble()[-10:])
+        time.sleep(0.2)
+
+
+# ── the road ─────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_listed_picture_vanishes_and_every_role_had_what_it_needed(stack, deployment, tmp_path):
+    listed, harmless = (encode(draw(Kind.SCENE, seed, side=256)) for seed in (41, 42))
+    for name in ("uploads", "account-events", "reports", "sweep-shards", "pipeline", "safety"):
+        stack.client("sqs").purge_queue(QueueUrl=stack.queue(name))  # what other tests tried
+    deployment.run("Migrator", "migrate")
+    deployment.run(
+        "Operator",
+        "lists",
+        "add",
+        "own",
+        "--source",
+        "tests",
+        "--category",
+        "child_abuse",
+        "--action",
+        "hold",
+    )
+    entry = fingerprint(listed).digests["sha256"].hex()
+    (tmp_path / "own.csv").write_text(f"id,algorithm,digest\ne1,sha256,{entry}\n", "utf-8")
+    deployment.run("Operator", "lists", "load", "own", str(tmp_path / "own.csv"))
+
+    platform, suffix = ThePlatform(stack), secrets.token_hex(3)
+    bad, good = f"bad-{suffix}", f"good-{suffix}"
+    bad_url, good_url = (
+        f"{deployment.front}/{platform.upload(data, cover=cover)}"
+        for data, cover in ((listed, bad), (harmless, good))
+    )
+    assert status_of(bad_url) == status_of(good_url) == 200  # public while nobody has looked: watch mode
+    deployment.start("Worker", "worker")
+    deployment.start("Keeper", "keeper")
+
+    until(deployment, lambda: status_of(bad_url) == 404, what="the listed picture is still served")
+    until(deployment, lambda: {bad, good} <= {*platform.listen()}, what="the platform was not told")
+    assert platform.heard[bad] == ["cover.withheld"]
+    assert platform.heard[good] == ["cover.cleared"]
+    assert status_of(good_url) == 200
+    assert kept(stack, listed)
+    until(deployment, lambda: heads(stack), what="no head was archived")
+    until(deployment, lambda: not held_unseen(deployment), what="nobody saw it gone")
+
+    verified = json.loads(deployment.run("Operator", "verify", "--json"))
+    assert verified
+    deployment.run("Auditor", "verify", "audit")
+    deployment.stop()
+    assert deployment.trouble() == []
+
+
+def kept(stack, data):
+    """Whether the vault has these bytes, under a legal hold."""
+    s3, bucket = stack.client("s3", "Operator"), stack.bucket("vault")
+    for one in s3.list_object_versions(Bucket=bucket).get("Versions", []):
+        at = {"Bucket": bucket, "Key": one["Key"], "VersionId": one["VersionId"]}
+        if one["Size"] == len(data) and s3.get_object(**at)["Body"].read() == data:
+            return s3.get_object_legal_hold(**at)["LegalHold"]["Status"] == "ON"
+    return False
+
+
+def heads(stack):
+    listed = stack.client("s3", "Auditor").list_objects_v2(Bucket=stack.bucket("heads"), Prefix="heads/")
+    return listed["KeyCount"]
+
+
+def held_unseen(deployment):
+    done = subprocess.run(
+        deployment._command("verify", "--json"),
+        env=deployment._environment("Operator"),
+        capture_output=True,
+        text=True,
+    )
+    return done.returncode != 0
