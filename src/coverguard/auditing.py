@@ -17,7 +17,7 @@ from itertools import islice
 from typing import Any, Final
 
 from coverguard.model import Micros, between, later
-from coverguard.ports import ArchivedHead, Clock, HeadArchive, SealedHead, SignatureCheck
+from coverguard.ports import Clock, HeadArchive, SealedHead, SignatureCheck
 from coverguard.sealing import BEHIND_AFTER, LATE
 from coverguard.store import Row, audit
 from coverguard.store.engine import Database
@@ -277,15 +277,16 @@ class _Archive:
             with self.database.reading() as tx:
                 chains, heads = audit.chains_at(tx, seqs), audit.heads_at(tx, seqs)
             for one in some:
-                head = self._readable(one)
+                head = one.head
                 if head is None:
+                    self.walk.flaw(FlawKind.UNREADABLE_HEAD, f"{one.name} in the archive is no head")
                     continue
-                while awaited is not None and awaited < head.seq:
-                    self._missing(awaited)
+                while awaited is not None and awaited <= head.seq:
+                    if awaited < head.seq:
+                        self._missing(awaited)
                     awaited = next(noted, None)
-                if awaited == head.seq:
-                    awaited = next(noted, None)
-                self._judge(head, chain=chains.get(head.seq), known=heads.get(head.seq))
+                if self.walk.is_genuine(head, where="the archive"):
+                    self._judge(head, chain=chains.get(head.seq), known=heads.get(head.seq))
         for seq in (awaited, *noted) if awaited is not None else ():
             self._missing(seq)
         self._sum_up()
@@ -302,12 +303,6 @@ class _Archive:
                 return
             since = int(rows[-1].seq)
 
-    def _readable(self, one: ArchivedHead) -> SealedHead | None:
-        if one.head is None:
-            self.walk.flaw(FlawKind.UNREADABLE_HEAD, f"{one.name} in the archive is no head")
-            return None
-        return one.head if self.walk.is_genuine(one.head, where="the archive") else None
-
     def _missing(self, seq: int) -> None:
         told = f"the head at link {seq} was archived and is not in the archive"
         self.walk.flaw(FlawKind.ARCHIVE_GAP, told, seq=seq)
@@ -318,7 +313,8 @@ class _Archive:
             told = f"the archive has two signed heads for link {head.seq}"
             self.walk.flaw(FlawKind.REPLACED_HEAD, told, seq=head.seq)
         if chain is None:
-            self._beyond[1:] = [head.seq]
+            if head.seq > self.walk.seq:  # else its link is in a gap, which was named
+                self._beyond[1:] = [head.seq]
             return
         if chain != head.chain:
             self._other[1:] = [head.seq]

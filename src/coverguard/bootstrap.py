@@ -164,6 +164,17 @@ class Deployment:
         if self.aws is not None and self.settings.object_store == "s3":
             self.aws.store().check()
 
+    def require_sound_queues(self) -> None:
+        """Ask once, at the start, whether the incoming queues neither lose a message nor repeat one for ever.
+
+        Raises:
+            ConfigurationError: one does not exist, may not be looked at, or has no dead-letter queue.
+            TransientError: they do not answer.
+        """
+        for name in INCOMING:
+            if self.aws is not None and (url := self.settings.queues.get(name)):
+                self.aws.queue(name, url).require_sound()
+
     def topic(self, name: str) -> Topic:
         address = self.settings.topics.get(name)
         if self.aws is None or address is None:

@@ -18,7 +18,7 @@ from coverguard.aws.sqs import SqsQueue
 from coverguard.aws.topics import SnsTopic, SqsTopic
 from coverguard.errors import ConfigurationError
 from coverguard.model import ObjectRef
-from coverguard.ports import Cdn, Clock, HeadArchive, Pager, Queue, Topic
+from coverguard.ports import Cdn, Clock, HeadArchive, Pager, Topic
 from coverguard.settings import Settings
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ class Aws:
             raise ConfigurationError("the bucket keeps no versions; switch versioning on")
         return ObjectRef(bucket=bucket, key=key, version_id=put["VersionId"])
 
-    def queue(self, name: str, url: str) -> Queue:
+    def queue(self, name: str, url: str) -> SqsQueue:
         return SqsQueue(self._sqs, url=url, name=name, clock=self._clock)
 
     def topic(self, address: str) -> Topic:

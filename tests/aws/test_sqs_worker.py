@@ -1,4 +1,4 @@
-"""Workers on SQS: told to stop, and killed by a message. The ledger is a file: only the queues are new here."""
+"""Workers on SQS: told to stop, and killed by a message. The ledger is a file: only the queues are new."""
 
 from __future__ import annotations
 

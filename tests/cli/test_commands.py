@@ -239,6 +239,17 @@ def test_a_dead_letter_breaks_a_promise_until_it_is_redriven(machine):
     assert "1 dead letters are back" in machine("queue", "redrive", "uploads")
 
 
+def test_some_dead_letters_can_be_tried_first(machine):
+    with bootstrap.deployment(machine.home, log=Log(stream=None)) as parts:
+        parts.queue(bootstrap.UPLOADS).send(["no message"] * 3)
+    machine.work()
+    assert "2 dead letters are back" in machine("queue", "redrive", "uploads", "--limit", "2")
+    (uploads,) = [one for one in machine.json("queue", "stats") if one["queue"] == "uploads"]
+    assert uploads == {"queue": "uploads", "visible": 2, "delayed": 0, "leased": 0, "dead": 1}
+    with pytest.raises(SystemExit):
+        machine("queue", "redrive", "uploads", "--limit", "0")
+
+
 def test_verify_sees_a_held_cover_that_is_public_again(machine, listed, picture):
     machine("emit", picture, "--surface", "profile_image")
     machine.work()

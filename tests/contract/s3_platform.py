@@ -92,19 +92,50 @@ class S3Platform:
         return answer["LegalHold"]["Status"] == "ON"
 
 
-def s3_bench(client, **chosen) -> Bench:
-    """A store on buckets of its own."""
-    name = f"t{uuid4().hex[:12]}"
-    buckets = [f"{name}-{suffix}" for suffix in ("covers", "renditions", "vault")]
-    for bucket in buckets:
-        client.create_bucket(Bucket=bucket, ObjectLockEnabledForBucket=bucket.endswith("vault"))
-        client.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
-    covers, renditions, vault = buckets
-    store = S3Store(client, buckets=frozenset(buckets), vault=vault, clock=SystemClock(), **chosen)
-    return Bench(
-        store=store, platform=S3Platform(client), bucket=covers, other_bucket=renditions, vault=vault
-    )
+class S3Place:
+    """Buckets of one's own on a server, for one test after the other: a new bucket is dear to some."""
+
+    def __init__(self, client) -> None:
+        self.client = client
+        self.name = f"t{uuid4().hex[:12]}"
+        for bucket in self.buckets:
+            client.create_bucket(Bucket=bucket, ObjectLockEnabledForBucket=bucket == self.vault)
+            client.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
+
+    @property
+    def vault(self) -> str:
+        return f"{self.name}-vault"
+
+    @property
+    def buckets(self) -> tuple[str, ...]:
+        return f"{self.name}-covers", f"{self.name}-renditions", self.vault
+
+    def emptied(self, **chosen) -> Bench:
+        """A store on these buckets, with nothing left of what was before."""
+        for bucket in self.buckets:
+            self._empty(bucket)
+        covers, renditions, vault = self.buckets
+        store = self.store(**chosen)
+        platform = S3Platform(self.client)
+        return Bench(store=store, platform=platform, bucket=covers, other_bucket=renditions, vault=vault)
+
+    def store(self, client=None, **chosen) -> S3Store:
+        """Another one on the same buckets, as another process would have it."""
+        buckets = frozenset(self.buckets)
+        chosen = {"clock": SystemClock()} | chosen
+        return S3Store(client or self.client, buckets=buckets, vault=self.vault, **chosen)
+
+    def _empty(self, bucket: str) -> None:
+        for page in self.client.get_paginator("list_object_versions").paginate(Bucket=bucket):
+            for entry in (*page.get("Versions", []), *page.get("DeleteMarkers", [])):
+                named = {"Bucket": bucket, "Key": entry["Key"], "VersionId": entry["VersionId"]}
+                if bucket == self.vault and "ETag" in entry and not entry["Key"].startswith("blocks/"):
+                    self.client.put_object_legal_hold(**named, LegalHold={"Status": "OFF"})
+                    named["BypassGovernanceRetention"] = True
+                self.client.delete_object(**named)
 
 
 def _text(value: object) -> str:
-    return format_datetime(value, usegmt=True) if isinstance(value, datetime.datetime) else str(value)
+    if isinstance(value, datetime.datetime):
+        return format_datetime(value.astimezone(datetime.UTC), usegmt=True)
+    return str(value)

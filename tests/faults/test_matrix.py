@@ -52,8 +52,17 @@ class Storm:
         self.town, self.processes, self.servers, self.length = town, processes, servers, length
         self.bitten = Counter()
 
+    def look_after(self):
+        for one in self.processes.values():
+            one.look_after()
+
+    def drained(self):
+        self.look_after()
+        return self.town.drained()
+
     def befall(self, cell):
         self.town.heed()
+        self.look_after()
         match cell:
             case str() as victim:
                 self._kill(victim)
@@ -119,7 +128,7 @@ def test_every_service_and_every_fault_with_covers_coming(place, clean):
             town.announce(MESSAGES * (number + 1) // len(cells) - len(town.uploads))
             storm.befall(cell)
         over = time.time()
-        towns.until(town.drained)
+        towns.until(storm.drained)
     print(f"last seen {town.stranger.longest(over):.1f} s after the last fault; asked {town.stranger.asked}")
     assert len(storm.bitten) == len({(s, f.kind) for s, f in PROXIED}) + len(KILLED)
     assert len(town.uploads) == MESSAGES
@@ -139,7 +148,7 @@ def test_ten_thousand_covers_under_rotating_faults(place, clean):
             for cell in cells:
                 town.announce(min(LONG_SLICE, MANY - len(town.uploads)))
                 storm.befall(cell)
-            towns.until(town.drained)
+            towns.until(storm.drained)
             town.judge(clean)
             print(
                 f"{len(town.uploads)} of {MANY} covers judged, {sum(storm.bitten.values())} faults",

@@ -46,6 +46,7 @@ SIDE = 128  # pixels
 PATIENCE = 240  # seconds
 LEASE = "5s"
 CLI = (sys.executable, "-m", "coverguard.cli")
+UNWELL = 5  # the exit code of a process that may be started again
 SERVICES = ("sqs", "s3", "postgres")
 
 
@@ -148,9 +149,16 @@ class Running:
         self.kill()
         self._start()
 
+    def look_after(self) -> None:
+        """Start it again where it said that the outside was unwell, as whoever supervises it does."""
+        if (code := self.popen.poll()) is not None:
+            assert code == UNWELL, f"{self.log.stem} ended by itself ({code}): {self.log.read_text()[-500:]}"
+            self._start()
+
     def lines(self) -> list[dict]:
-        """Its log; every line of it is JSON."""
-        return [json.loads(line) for line in self.log.read_text("utf-8").splitlines()]
+        """Its log: lines of JSON, but for the last words of one that could not start."""
+        lines = self.log.read_text("utf-8").splitlines()
+        return [json.loads(line) for line in lines if not line.startswith("coverguard: cannot ")]
 
 
 @contextlib.contextmanager

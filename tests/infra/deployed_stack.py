@@ -7,6 +7,8 @@ What ministack (1.5.33) does other than AWS, and what is done about it, all in h
   (`with_session_arns`);
 - it ignores Object Lock, encryption and life-cycles of buckets in a template: the first two are set by calls,
   from the template's own words (`finish`);
+- it wants `sqs:SendMessageBatch` by name, which on AWS is `sqs:SendMessage`: both are named, in what is
+  allowed and in what is denied (`with_batches`);
 - it knows no `s3:object-lock-legal-hold`: the statement that rests on it is left out (`without_lock_keys`);
 - it knows no `kms:ViaService`, and S3 does not ask KMS: key use is judged on the template only;
 - it does not hold the account's root to an explicit denial: what must bind everybody is asked as an
@@ -96,6 +98,20 @@ def without_lock_keys(part):
     if isinstance(part, dict):
         return {key: without_lock_keys(value) for key, value in part.items()}
     return part
+
+
+def with_batches(part):
+    """Name the batched sending wherever the sending is named."""
+    if isinstance(part, list):
+        return [with_batches(one) for one in part]
+    if not isinstance(part, dict):
+        return part
+    return {
+        key: [*as_list(value), "sqs:SendMessageBatch"]
+        if key == "Action" and "sqs:SendMessage" in as_list(value)
+        else with_batches(value)
+        for key, value in part.items()
+    }
 
 
 def _condition(statement):
@@ -193,7 +209,7 @@ class Stack:
     _clients: dict = field(default_factory=dict)
 
     def deploy(self):
-        template = with_session_arns(without_lock_keys(without_metric_math(written())))
+        template = with_batches(with_session_arns(without_lock_keys(without_metric_math(written()))))
         chosen = {**PARAMETERS, "NamePrefix": self.name, **self.parameters}
         formation = self.client("cloudformation")
         formation.create_stack(

@@ -73,7 +73,9 @@ def test_alarms_are_there_and_call_the_topic(stack):
 def queue_acts(stack, who, name):
     sqs, url = stack.client("sqs", who), stack.queue(name)
     return {
-        "sqs:SendMessage": lambda: sqs.send_message(QueueUrl=url, MessageBody="{}"),
+        "sqs:SendMessage": lambda: sqs.send_message_batch(
+            QueueUrl=url, Entries=[{"Id": "0", "MessageBody": "{}"}]
+        ),
         "sqs:ReceiveMessage": lambda: sqs.receive_message(
             QueueUrl=url, WaitTimeSeconds=0, VisibilityTimeout=0
         ),

@@ -359,7 +359,10 @@ class QueueContract:
             thread.start()
         for thread in threads:
             thread.join(timeout=120)
-        assert Counter(got[0] + got[1]) == Counter(bodies)
+        if bench.on_server:  # standard queues promise at least once, and moto's threads use that
+            assert {*got[0], *got[1]} == {*bodies}
+        else:
+            assert Counter(got[0] + got[1]) == Counter(bodies)
 
     def test_of_two_that_settle_one_wins(self, bench: Bench) -> None:
         if bench.on_server:

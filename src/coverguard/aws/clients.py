@@ -15,7 +15,13 @@ from typing import TYPE_CHECKING, Any, Final
 import boto3
 from boto3.exceptions import Boto3Error
 from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, NoRegionError
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    NoCredentialsError,
+    NoRegionError,
+    ResponseStreamingError,
+)
 
 from coverguard.errors import ConfigurationError, TransientError
 
@@ -32,6 +38,7 @@ CONNECTIONS: Final = 16
 CONNECT_TIMEOUT: Final = 5.0  # seconds
 READ_TIMEOUT: Final = 20.0
 LONGEST_POLL: Final = 20  # seconds; SQS's limit
+NO_CONTENT: Final = 204  # the status
 ATTEMPTS: Final = 3  # the client's own, within one call, with jitter
 
 # What no later call can mend: somebody must change the deployment.
@@ -151,4 +158,21 @@ def _make(service: Any, config: Config, caller: dict[str, str]) -> Any:  # noqa:
     """
     with at_start(f"make a client of {service}"):
         chosen: dict[str, Any] = dict(caller)
-        return boto3.session.Session().client(service, config=config, **chosen)
+        client = boto3.session.Session().client(service, config=config, **chosen)
+    client.meta.events.register("before-parse", _require_whole)
+    return client
+
+
+def _require_whole(response_dict: dict[str, Any], **_: object) -> None:
+    """Refuse an answer whose head was cut off: to the libraries it is a success that says nothing.
+
+    An empty list of versions, or no failure in a batch, must be the service's own word. Every answer of AWS
+    with a body tells its length, and the libraries see to it that a body with a length is whole.
+
+    Raises:
+        ResponseStreamingError: it tells no length.
+    """
+    headers = response_dict["headers"]
+    told = "content-length" in headers or "transfer-encoding" in headers
+    if not told and response_dict["status_code"] != NO_CONTENT:
+        raise ResponseStreamingError(error="the answer's head is not whole")

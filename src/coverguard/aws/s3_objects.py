@@ -1,4 +1,4 @@
-"""Single calls to S3, in our words: what lies at a key, one version's bytes, a marker, a copy.
+"""Single calls to S3, in our words: what lies at a key, one version's bytes, a marker, a version.
 
 Invariants: a version is always named; no body is read past what was asked for, and none is taken for whole
 that was cut; "not there" is said only where S3 says so of the object, never of the bucket or of the caller's
@@ -8,6 +8,7 @@ nothing, and knows nothing of blocks.
 
 from __future__ import annotations
 
+import base64
 import hashlib
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
@@ -15,6 +16,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlencode
 
 from botocore.exceptions import ClientError, FlexibleChecksumError
 
@@ -34,9 +36,18 @@ if TYPE_CHECKING:
     from mypy_boto3_s3.type_defs import GetObjectOutputTypeDef, HeadObjectOutputTypeDef
 
 _MAX_KEY_BYTES: Final = 1024  # S3's limit, in UTF-8
+LARGEST: Final = 256 * 1024 * 1024  # bytes that are held in memory on their way to the vault or back
 _CHUNK: Final = 256 * 1024
 _PAGE: Final = 100  # entries of one key at a time: all but the newest seldom matter
 _BAD_REQUEST, _NOT_FOUND, _NOT_ALLOWED, _CONFLICT, _PRECONDITION = 400, 404, 405, 409, 412
+_CONTENT_HEADERS: Final = (
+    "ContentType",
+    "CacheControl",
+    "ContentDisposition",
+    "ContentEncoding",
+    "ContentLanguage",
+    "Expires",
+)
 _NO_OBJECT: Final = frozenset({"NoSuchKey", "NoSuchVersion", "MethodNotAllowed"})  # the last: a delete marker
 
 
@@ -73,6 +84,17 @@ class KeyState:
 
     def version(self, version_id: str) -> Version | None:
         return next((one for one in self.versions if one.version_id == version_id), None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Whole:
+    """A version's bytes with everything that is to survive being put elsewhere."""
+
+    data: bytes = field(repr=False)
+    sha256: bytes = field(repr=False)
+    described: Mapping[str, Any] = field(
+        repr=False
+    )  # content type and headers, metadata, tags: as S3 takes them
 
 
 class Objects:
@@ -145,6 +167,20 @@ class Objects:
             digest.update(chunk)
         return digest.digest()
 
+    def whole(self, ref: ObjectRef) -> Whole:
+        """Read a version with all that belongs to it. Raises as `read`."""
+        answer = self._get(ref)
+        if answer["ContentLength"] > LARGEST:
+            answer["Body"].close()
+            raise ContentRejected(RejectReason.TOO_MANY_BYTES)
+        data = b"".join(_chunks(answer))
+        with _missing_as_error("read a version's tags"):
+            tags = self.client.get_object_tagging(Bucket=ref.bucket, Key=ref.key, VersionId=ref.version_id)
+        described: dict[str, Any] = {name: answer[name] for name in _CONTENT_HEADERS if answer.get(name)}
+        described["Metadata"] = answer["Metadata"]
+        described["Tagging"] = urlencode([(tag["Key"], tag["Value"]) for tag in tags["TagSet"]])
+        return Whole(data=data, sha256=hashlib.sha256(data).digest(), described=described)
+
     # ── changing ───────────────────────────────────────────────────────────────────────────────────────────
 
     def hide(self, bucket: str, key: str, *, over: Version) -> str:
@@ -172,21 +208,20 @@ class Objects:
                 if code_of(exc) not in _NO_OBJECT:
                     raise
 
-    def copy(self, source: ObjectRef, bucket: str, key: str, *, options: Mapping[str, Any]) -> str:
-        """Copy bytes, content type and headers, metadata and tags to where nothing is served.
+    def put(self, bucket: str, key: str, whole: Whole, *, options: Mapping[str, Any]) -> str:
+        """Put bytes and all that belongs to them where nothing is served; return the new version id.
 
-        Returns the new version id. Raises `ObjectMissing`, `Overtaken`.
+        S3 compares the bytes with their SHA-256 before it stores them. Raises `Overtaken`.
         """
-        origin: Any = {"Bucket": source.bucket, "Key": source.key, "VersionId": source.version_id}
-        with _missing_as_error("copy a version"):
+        with transient("put a version"):
             try:
-                answer = self.client.copy_object(
+                answer = self.client.put_object(
                     Bucket=bucket,
                     Key=key,
-                    CopySource=origin,
-                    MetadataDirective="COPY",
-                    TaggingDirective="COPY",
+                    Body=whole.data,
+                    ChecksumSHA256=base64.b64encode(whole.sha256).decode(),
                     IfNoneMatch="*",
+                    **whole.described,
                     **options,
                 )
             except ClientError as exc:
@@ -244,7 +279,8 @@ def overtaken(error: ClientError) -> bool:
 
 
 def _check(ref: ObjectRef) -> None:
-    if not ref.version_id or not possible(ref.key):  # an empty version id would mean the current version
+    """An empty version id would mean the current version, and one with a slash is nobody's."""
+    if not ref.version_id or "/" in ref.version_id or not possible(ref.key):
         raise ObjectMissing("no object can have such a name")
 
 

@@ -18,8 +18,8 @@ from botocore.exceptions import ClientError
 from coverguard.aws.clients import code_of, transient
 from coverguard.aws.s3_blocks import Blocks, Scene
 from coverguard.aws.s3_notes import PREFIX
-from coverguard.aws.s3_objects import Marker, Objects, Overtaken, Version, possible
-from coverguard.errors import IntegrityFailure, ObjectMissing, Refused
+from coverguard.aws.s3_objects import Marker, Objects, Overtaken, Version, Whole, possible
+from coverguard.errors import IntegrityFailure, ObjectMissing, Refused, TransientError
 from coverguard.model import ObjectRef
 from coverguard.ports import Clock, ObjectInfo
 
@@ -48,10 +48,10 @@ class Vault:
     def keep(self, ref: ObjectRef, *, name: str) -> ObjectInfo:
         if not possible(name) or name.startswith(PREFIX):
             raise Refused("evidence cannot have such a name")
-        self.objects.version(ref)
-        kept = self._oldest(name) or self._copy_in(ref, name)
+        whole = self.objects.whole(ref)
+        kept = self._oldest(name) or self._put_in(whole, name)
         digest = self.objects.sha256(kept)
-        if digest != self.objects.sha256(ref):
+        if digest != whole.sha256:
             raise IntegrityFailure("the vault holds something else under this name")
         self._lock(kept)
         found = self.objects.describe(kept)
@@ -67,19 +67,21 @@ class Vault:
         versions = self.objects.state(self.bucket, name).versions
         return self._at(name, versions[-1].version_id) if versions else None
 
-    def _copy_in(self, ref: ObjectRef, name: str) -> ObjectRef:
-        options: dict[str, Any] = {"ObjectLockLegalHoldStatus": "ON", "ChecksumAlgorithm": "SHA256"}
+    def _put_in(self, whole: Whole, name: str) -> ObjectRef:
+        options: dict[str, Any] = {"ObjectLockLegalHoldStatus": "ON"}
         if self.retention:
             options |= {"ObjectLockMode": "GOVERNANCE", "ObjectLockRetainUntilDate": self._until()}
         try:
-            copied = self.objects.copy(ref, self.bucket, name, options={**options, **self.encryption})
-        except Overtaken:
-            copied = ""
-        # Where the store ignores the condition there may be two by now: everybody takes the first.
-        return self._oldest(name) or self._at(name, copied)
+            version_id = self.objects.put(self.bucket, name, whole, options={**options, **self.encryption})
+        except Overtaken as exc:
+            kept = self._oldest(name)
+            if kept is None:
+                raise TransientError("the vault would not take a copy, and has none") from exc
+            return kept
+        return self._at(name, version_id)
 
     def _lock(self, kept: ObjectRef) -> None:
-        """Ensure legal hold and retention, for stores that do not take them with the copy."""
+        """Ensure what was put with the copy: somebody may have lifted it."""
         named: Any = {"Bucket": kept.bucket, "Key": kept.key, "VersionId": kept.version_id}
         with transient("lock evidence"):
             if not self._held(kept):
@@ -127,29 +129,33 @@ class Vault:
             raise ObjectMissing("the vault has no such copy, or no object can have such a name")
         if not self._held(kept):
             raise IntegrityFailure("what the vault has under this name is under no legal hold")
-        digest = self.objects.sha256(kept)
-        return self.blocks.until_settled(lambda: self._put_back(ref, kept, digest))
+        whole = self.objects.whole(kept)
+        return self.blocks.until_settled(lambda: self._put_back(ref, whole))
 
-    def _put_back(self, ref: ObjectRef, kept: ObjectRef, digest: bytes) -> ObjectRef:
-        """Raises `Refused`, `IntegrityFailure`, `Overtaken`."""
+    def _put_back(self, ref: ObjectRef, whole: Whole) -> ObjectRef:
+        """Raises `Refused`, `Overtaken`."""
         scene = self.blocks.scene(ref)
         if isinstance(scene.state.top, Version):
-            there = replace(ref, version_id=scene.state.top.version_id)
-            if self.objects.sha256(there) != digest:
-                raise Refused("something newer is served under this key")
-            return there
+            return self._served_already(ref, scene.state.top, whole)
         _check_room(scene)
-        there = replace(ref, version_id=self.objects.copy(kept, ref.bucket, ref.key, options={}))
+        there = replace(ref, version_id=self.objects.put(ref.bucket, ref.key, whole, options={}))
         if self._went_over_something(there, scene):
             self.objects.remove(there.bucket, there.key, there.version_id)
             raise Overtaken
-        if self.objects.sha256(there) != digest:
-            self.objects.remove(there.bucket, there.key, there.version_id)
-            raise IntegrityFailure("what was put back is not what the vault holds")
+        return there
+
+    def _served_already(self, ref: ObjectRef, top: Version, whole: Whole) -> ObjectRef:
+        there = replace(ref, version_id=top.version_id)
+        try:
+            same = top.size == len(whole.data) and self.objects.sha256(there) == whole.sha256
+        except ObjectMissing as exc:  # it was there a moment ago
+            raise Overtaken from exc
+        if not same:
+            raise Refused("something newer is served under this key")
         return there
 
     def _went_over_something(self, there: ObjectRef, scene: Scene) -> bool:
-        """Whether anything came while we copied: a marker does not fail the copy's condition."""
+        """Whether anything came in between: a delete marker does not fail the condition of a put."""
         now = self.objects.state(there.bucket, there.key)
         return bool(now.ids - scene.state.ids - {there.version_id})
 

@@ -35,6 +35,7 @@ _REFUSING: Final = frozenset(
         "InvalidParameterValue",
         "InvalidParameterValueException",
         "MessageTooLong",
+        "MissingParameter",
         "ParameterValueInvalid",
     }
 )

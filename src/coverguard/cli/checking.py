@@ -173,6 +173,7 @@ def _outside_checks(parts: bootstrap.Deployment) -> Iterator[Check]:
     buckets = parts.settings.readable_buckets
     yield _answers("object store", lambda: ask_store(parts.store, buckets))
     yield _answers("buckets", parts.require_safe_store)
+    yield _answers("dead-letter queues", parts.require_sound_queues)
 
 
 def _answers(name: str, ask: Callable[[], object]) -> Check:

@@ -8,7 +8,7 @@ import os
 import secrets
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -18,7 +18,7 @@ from coverguard import bootstrap, settings
 from coverguard.access import Verb, require
 from coverguard.acting.places import segment
 from coverguard.cli.output import Commands, add_json, document, person, say, table
-from coverguard.errors import BadMessage, ConfigurationError
+from coverguard.errors import BadMessage, ConfigurationError, TransientError
 from coverguard.local import fileserver
 from coverguard.messages import Cover, CoverUploaded, StoredObject, dump, from_micros
 from coverguard.model import Mode, Surface
@@ -97,6 +97,7 @@ def _worker(options: argparse.Namespace) -> int:
     log = Log()
     with bootstrap.deployment(home_of(options.home), log=log) as parts:
         parts.require_safe_store()
+        parts.require_sound_queues()
         worker = parts.worker()
         with parts.monitor(worker, port=options.metrics_port) as port:
             log.line("worker_started", pid=os.getpid(), port=port)
@@ -107,6 +108,7 @@ def _keeper(options: argparse.Namespace) -> int:
     log = Log()
     with bootstrap.deployment(home_of(options.home), log=log) as parts:
         parts.require_safe_store()
+        parts.require_sound_queues()
         keeper = parts.keeper()
         with parts.monitor(keeper, port=options.metrics_port) as port:
             log.line("keeper_started", pid=os.getpid(), port=port)
@@ -166,12 +168,22 @@ def _emit(options: argparse.Namespace) -> int:
 def _stats(options: argparse.Namespace) -> int:
     with bootstrap.deployment(home_of(options.home), log=Log(stream=None)) as parts:
         names = (*bootstrap.INCOMING, bootstrap.SWEEP_SHARDS, *bootstrap.TOPICS)
-        rows = [{"queue": name, **parts.queue(name).depth()} for name in names]
+        rows = [{"queue": name, **_depth(parts, name)} for name in names]
     if options.json:
         document(rows)
     else:
         table(rows, empty="no queues")
     return 0
+
+
+def _depth(parts: bootstrap.Deployment, name: str) -> Mapping[str, int | str]:
+    """Counts by state; unknown where a topic is not a queue, or a queue that we may only send to."""
+    try:
+        return parts.queue(name).depth()
+    except TransientError:
+        if name in bootstrap.TOPICS:
+            return dict.fromkeys(("visible", "delayed", "leased", "dead"), "unknown")
+        raise
 
 
 def _redrive(options: argparse.Namespace) -> int:
@@ -189,7 +201,6 @@ def _redrive(options: argparse.Namespace) -> int:
 
 
 def _count(text: str) -> int:
-    """A whole number of at least one."""
-    if (number := int(text)) < 1:
-        raise ValueError
-    return number
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError("must be a whole number of at least 1")
+    return int(text)

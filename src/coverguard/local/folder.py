@@ -133,14 +133,14 @@ class FolderStore:
         return self._info(self.vault, name, kept)
 
     def restore(self, ref: ObjectRef, *, name: str) -> ObjectRef:
+        folder = self._folder(ref.bucket, ref.key)
+        if ref.bucket == self.vault:
+            raise Refused("only `keep` writes to the vault")
         source = self._folder(self.vault, name)
         kept = source.load().current
         if kept is None or not kept.legal_hold:
             raise IntegrityFailure("the vault holds no evidence under this name")
         data = source.read(kept)
-        if ref.bucket == self.vault:
-            raise Refused("only `keep` writes to the vault")
-        folder = self._folder(ref.bucket, ref.key)
         with folder.locked(create=True):
             stack = folder.load_or_new()
             version = stack.current

@@ -88,12 +88,14 @@ class AnswerRecorder:
             self._request_hold(
                 tx, cover, level="hold" if followed.vault else "block", claimant=claimant, now=now
             )
-        self._tell(tx, cover, row, followed, now=now)
-        if not isinstance(answer.decision, NotScreened):
+        blocked = followed.block or bool(quarantines.of_cover(tx, cover.id))
+        told = self._tell(tx, cover, row, followed, blocked=blocked, answer=answer, now=now)
+        if before is not None and not isinstance(answer.decision, NotScreened):
             self._answered_after_all(tx, cover, row, now=now)
-        if not followed.block:
-            self._settle_if_nothing_is_owed(tx, cover, now=now)
-        return screenings.by_id(tx, row.id)
+        settled_at = None if blocked else now
+        if (told, settled_at) == (row.told, row.settled_at):
+            return row
+        return screenings.follow_up(tx, row, told=told, settled_at=settled_at)
 
     # ── budgets, retries, grace ────────────────────────────────────────────────────────────────────────────
 
@@ -204,18 +206,27 @@ class AnswerRecorder:
         )
 
     def _tell(
-        self, tx: Connection, cover: Row[Any], row: Row[Any], followed: Effects, *, now: Micros
-    ) -> None:
-        """Owe the pipeline its event, once; a cover that is still blocked is cleared by its release."""
+        self,
+        tx: Connection,
+        cover: Row[Any],
+        row: Row[Any],
+        followed: Effects,
+        *,
+        blocked: bool,
+        answer: Answer,
+        now: Micros,
+    ) -> str | None:
+        """Owe the pipeline its event, once; a cover that is still blocked is cleared by its release.
+
+        Returns what the pipeline was told last about this answer.
+        """
         if followed.alarm:
             alarms.ring(tx, kind=NO_ANSWER_ALARM, subject=cover.ref, now=now)
-        if followed.event is None or (
-            followed.event == "cover.cleared" and quarantines.of_cover(tx, cover.id)
-        ):
-            return
-        if not screenings.tell(tx, row.id, followed.event):
-            return
-        outbox.tell_pipeline(tx, cover=cover, event=followed.event, now=now)
+        event = followed.event
+        if event is None or event == row.told or (event == "cover.cleared" and blocked):
+            return str(row.told) if row.told else None
+        sha256 = answer.fingerprint.digests["sha256"] if answer.fingerprint else None
+        outbox.tell_pipeline(tx, cover=cover, event=event, sha256=sha256, now=now)
         if followed.alarm:
             alarm = NotScreenedAlarm(
                 event_id=f"{cover.ref}:not_screened:{row.id}",
@@ -224,16 +235,13 @@ class AnswerRecorder:
                 reason=row.reason,
             )
             outbox.tell_safety(tx, event=alarm, now=now)
+        return event
 
     def _answered_after_all(self, tx: Connection, cover: Row[Any], row: Row[Any], *, now: Micros) -> None:
         """An answer replaced `not_screened`: its block and its alarm have no reason any more."""
         quarantines.drop_claims(tx, Claimant(screening_id=row.id), now=now)
         if row.origin == Origin.UPLOAD.value:
             alarms.quiet(tx, kind=NO_ANSWER_ALARM, subject=cover.ref, now=now)
-
-    def _settle_if_nothing_is_owed(self, tx: Connection, cover: Row[Any], *, now: Micros) -> None:
-        if not quarantines.of_cover(tx, cover.id):
-            screenings.settle(tx, cover.id, now=now)
 
 
 def request_hold(

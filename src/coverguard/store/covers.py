@@ -12,7 +12,7 @@ from coverguard.messages import Cover, CoverUploaded, StoredObject, dump, from_m
 from coverguard.model import Micros, Mode, ObjectRef
 from coverguard.notifications import is_nobody
 from coverguard.store import own_writes
-from coverguard.store.rows import insert_once, lock_all, new_ref
+from coverguard.store.rows import insert_once, insert_row, lock_all, new_ref
 from coverguard.store.schema import (
     account,
     case_file,
@@ -38,7 +38,7 @@ def announce(tx: Connection, event: CoverUploaded, *, mode: Mode, sent_at: Micro
     key = {"surface": event.cover.surface.value, "cover_id": event.cover.id, "version": event.cover.version}
     people = sorted({event.uploader_id, event.owner_id})  # in one order, so that no two wait for each other
     known = {platform_id: know_account(tx, platform_id, now=now) for platform_id in people}
-    found, new = insert_once(
+    row, new = insert_row(
         tx,
         cover_version,
         key,
@@ -57,7 +57,6 @@ def announce(tx: Connection, event: CoverUploaded, *, mode: Mode, sent_at: Micro
             "announced_at": now,
         },
     )
-    row = by_id(tx, found)
     if not new and not _says_the_same(tx, row, event.object):
         raise BadMessage("field object: this cover version was announced before with another object")
     return row

@@ -40,7 +40,12 @@ CONNECTION: Final[Mapping[str, Any]] = {
     "keepalives_count": 3,
     "tcp_user_timeout": 30_000,  # milliseconds that sent bytes may wait for their receipt
 }
-POOL: Final[Mapping[str, Any]] = {"pool_size": 5, "max_overflow": 10, "pool_timeout": 10, "pool_recycle": 1800}
+POOL: Final[Mapping[str, Any]] = {
+    "pool_size": 5,
+    "max_overflow": 10,
+    "pool_timeout": 10,
+    "pool_recycle": 1800,
+}
 
 # SQLSTATEs, or their first two characters: https://www.postgresql.org/docs/current/errcodes-appendix.html
 CONTENDED: Final = ("40001", "40P01")

@@ -41,10 +41,13 @@ def cover_of(cover: Row[Any]) -> Cover:
     return Cover(id=cover.cover_id, version=cover.version, surface=cover.surface)
 
 
-def tell_pipeline(tx: Connection, *, cover: Row[Any], event: VerdictEventType, now: Micros) -> None:
+def tell_pipeline(
+    tx: Connection, *, cover: Row[Any], event: VerdictEventType, now: Micros, sha256: bytes | None = None
+) -> None:
     """Owe the platform one verdict event about a cover version, with the next `verdict_seq`.
 
-    Nothing is owed where the event would publish what the platform has deleted meanwhile.
+    Nothing is owed where the event would publish what the platform has deleted meanwhile. Without `sha256`
+    the newest fingerprint's is looked up.
     """
     mine = cover_version.c.id == cover.id
     raised = (
@@ -56,23 +59,27 @@ def tell_pipeline(tx: Connection, *, cover: Row[Any], event: VerdictEventType, n
     seq = tx.execute(raised).scalar_one_or_none()
     if seq is None:
         return
-    newest = (
-        select(fingerprint.c.sha256)
-        .where(fingerprint.c.cover_version_id == cover.id)
-        .order_by(fingerprint.c.fingerprint_version.desc())
-        .limit(1)
-    )
-    sha256 = tx.execute(newest).scalar_one_or_none()
+    digest = sha256 or _newest_sha256(tx, cover.id)
     key = f"{cover.ref}:{seq}"
     body = _VERDICTS[event](
         event_id=key,
         occurred_at=from_micros(now),
         cover=cover_of(cover),
         object=StoredObject(bucket=cover.bucket, key=cover.key, version_id=cover.version_id),
-        sha256=sha256.hex() if sha256 else "",
+        sha256=digest.hex() if digest else "",
         verdict_seq=seq,
     )
     _owe(tx, topic="pipeline", key=key, body=dump(body), now=now)
+
+
+def _newest_sha256(tx: Connection, cover_version_id: int) -> bytes | None:
+    newest = (
+        select(fingerprint.c.sha256)
+        .where(fingerprint.c.cover_version_id == cover_version_id)
+        .order_by(fingerprint.c.fingerprint_version.desc())
+        .limit(1)
+    )
+    return tx.execute(newest).scalar_one_or_none()
 
 
 def tell_safety(tx: Connection, *, event: SafetyEvent, now: Micros) -> None:

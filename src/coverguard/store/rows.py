@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
 from typing import Any, Final, TypeVar
 
-from sqlalchemy import ColumnElement, Connection, Row, Table, func, select, update
+from sqlalchemy import Column, ColumnElement, Connection, Row, Table, func, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from coverguard import lifecycle
@@ -42,21 +42,38 @@ def insert_once(
     `where` is the predicate of a partial unique index, where the key is one. What it was true of may have
     ended when the caller looks at it, unless a lock prevents that: see `ensure`.
     """
+    found, new = _inserted(tx, table, key, values, where, table.c.id)
+    return int(found.id), new
+
+
+def insert_row(
+    tx: Connection, table: Table, key: Mapping[str, Any], values: Mapping[str, Any]
+) -> tuple[Row[Any], bool]:
+    """Insert a row unless its unique key exists; return the whole row and whether it is new."""
+    return _inserted(tx, table, key, values, None, *table.c)
+
+
+def _inserted(
+    tx: Connection,
+    table: Table,
+    key: Mapping[str, Any],
+    values: Mapping[str, Any],
+    where: ColumnElement[bool] | None,
+    *wanted: Column[Any],
+) -> tuple[Row[Any], bool]:
     make = sqlite.insert if tx.dialect.name == "sqlite" else postgresql.insert
     statement = (
         make(table)
         .values(**key, **values)
         .on_conflict_do_nothing(index_elements=list(key), index_where=where)
-        .returning(table.c.id)
+        .returning(*wanted)
     )
-    there = select(table.c.id).where(*_keyed(table, key, where))
+    there = select(*wanted).where(*_keyed(table, key, where))
     for _ in range(TRIES):
-        new = tx.execute(statement).scalar_one_or_none()
-        if new is not None:
-            return int(new), True
-        found = tx.execute(there).scalar_one_or_none()
-        if found is not None:
-            return int(found), False
+        if (new := tx.execute(statement).one_or_none()) is not None:
+            return new, True
+        if (found := tx.execute(there).one_or_none()) is not None:
+            return found, False
     raise Contention(f"rows of {table.name} end as fast as they are found")
 
 

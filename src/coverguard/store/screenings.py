@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Row, and_, delete, func, insert, or_, select, update
+from sqlalchemy import Connection, Row, and_, delete, func, insert, select, update
 
 from coverguard import __version__
 from coverguard.model import (
@@ -27,7 +27,7 @@ from coverguard.model import (
     Refer,
 )
 from coverguard.policy import BudgetUse
-from coverguard.store.rows import insert_once, take_turn
+from coverguard.store.rows import insert_once, insert_row, take_turn
 from coverguard.store.schema import (
     case_item,
     cover_version,
@@ -79,13 +79,14 @@ def record(
     """Write the answer down; return its row and whether this call changed it."""
     key = _key(answer.cover_version_id, answer.origin, answer.origin_id)
     values = _values(answer, budget_spent=budget_spent, retry_at=retry_at, now=now)
-    row_id, changed = insert_once(tx, screening, key, values)
-    if not changed:
-        changed = _replace_failure(tx, row_id, answer.decision, values)
-    if changed and answer.fingerprint:
+    row, new = insert_row(tx, screening, key, values)
+    replaced = not new and _replace_failure(tx, row.id, answer.decision, values)
+    if (new or replaced) and answer.fingerprint:
         _write_fingerprint(tx, answer, answer.fingerprint, now=now)
-        _write_matches(tx, row_id, answer)
-    return by_id(tx, row_id), changed
+        if replaced:
+            tx.execute(delete(match).where(match.c.screening_id == row.id))
+        _write_matches(tx, row.id, answer)
+    return (by_id(tx, row.id) if replaced else row), new or replaced
 
 
 def _key(cover_version_id: int, origin: Origin, origin_id: str) -> Mapping[str, Any]:
@@ -161,7 +162,6 @@ def _write_fingerprint(tx: Connection, answer: Answer, made: Fingerprint, *, now
 
 
 def _write_matches(tx: Connection, screening_id: int, answer: Answer) -> None:
-    tx.execute(delete(match).where(match.c.screening_id == screening_id))
     if not answer.matches:
         return
     rows = [
@@ -186,10 +186,11 @@ def _write_matches(tx: Connection, screening_id: int, answer: Answer) -> None:
     tx.execute(insert(match), rows)
 
 
-def tell(tx: Connection, screening_id: int, event: str) -> bool:
-    """Note that the pipeline is owed this event for this answer; False where it was told that last."""
-    untold = (screening.c.id == screening_id, or_(screening.c.told.is_(None), screening.c.told != event))
-    return tx.execute(update(screening).where(*untold).values(told=event)).rowcount == 1
+def follow_up(tx: Connection, row: Row[Any], *, told: str | None, settled_at: Micros | None) -> Row[Any]:
+    """Note what the pipeline is owed for this answer, and whether every act it calls for is done."""
+    values = {"told": told, "settled_at": settled_at}
+    mine = update(screening).where(screening.c.id == row.id).values(values)
+    return tx.execute(mine.returning(*screening.c)).one()
 
 
 def settle(tx: Connection, cover_version_id: int, *, now: Micros) -> None:

@@ -1,0 +1,146 @@
+"""Who may do what in the ledger: one PostgreSQL role a process, from one table, everything else denied.
+
+The roles are groups without a login; each process's login is a member of its own. Tables belong to whoever
+migrates, and nobody else may change them. What is only added to (verdicts, the audit trail, list changes)
+cannot be changed or removed by any role; what people wrote can be read by none yet. SQLite has no roles.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Final, NamedTuple
+
+from sqlalchemy import Connection, text
+
+from coverguard.store.engine import Database
+from coverguard.store.rows import take_turn
+from coverguard.store.schema import metadata
+
+ROLES: Final = ("coverguard_worker", "coverguard_keeper", "coverguard_operator", "coverguard_reader")
+VERSION_TABLE: Final = "alembic_version"
+
+# S select, I insert, U update, D delete; (columns) where it is not the whole row. Who locks a row needs a
+# right to update some column of it.
+_LOCK: Final = "U(seen_at)"
+_TOLD: Final = "U(verdict_seq,deleted_at,version_id,renditions)"
+RIGHTS: Final[Mapping[str, tuple[str, str, str, str]]] = {
+    #                    worker                keeper                 operator              reader
+    VERSION_TABLE:      ("S",                  "S",                   "S",                  "S"),
+    "account":          (f"SI{_LOCK}",         "S",                   f"S{_LOCK}",          ""),
+    "cover_version":    (f"SI{_TOLD}",         f"S{_TOLD}",           f"S{_TOLD}",          ""),
+    "platform_event":   ("SI",                 "S",                   "S",                  ""),
+    "collaboration":    ("SIU",                "",                    "S",                  ""),
+    "fingerprint":      ("SIU",                "SD",                  "S",                  ""),
+    "fingerprint_view": ("SI",                 "SD",                  "S",                  ""),
+    "screening":        ("SIU",                "SIU",                 "SU",                 ""),
+    "match":            ("SID",                "S",                   "S",                  ""),
+    "hash_list":        ("S",                  "",                    "SIU",                ""),
+    "list_rule":        ("S",                  "",                    "SI",                 ""),
+    "list_change":      ("S",                  "S",                   "SI",                 ""),
+    "list_entry":       ("S",                  "",                    "SIU",                ""),
+    "suppression":      ("S",                  "",                    "SIU",                ""),
+    "case_file":        ("SIU",                "S",                   "SU",                 ""),
+    "party":            ("SI",                 "",                    "S",                  ""),
+    "case_item":        ("SIU",                "SU",                  "SU",                 ""),
+    "verdict":          ("S(id)",              "S(id)",               "SI",                 ""),
+    "quarantine":       ("SIU",                "SIU",                 "SIU",                ""),
+    "quarantine_claim": ("SIU",                "SIU",                 "SIU",                ""),
+    "own_write":        ("SIUD",               "SIUD",                "SIUD",               ""),
+    "obligation":       ("SI",                 "S",                   "SIU",                ""),
+    "outbox":           ("SI",                 "SIU(sent_at)",        "SI",                 ""),
+    "alarm":            ("SIU",                "SIU",                 "SIU",                ""),
+    "audit":            ("S(id)I",             "SI",                  "SI",                 "S"),
+    "audit_chain":      ("",                   "SI",                  "S",                  "S"),
+    "audit_head":       ("",                   "SIU(archived_at)",    "S",                  "S"),
+    "queue_message":    ("SIUD",               "SIUD",                "SIUD",               ""),
+    "private.statement": (
+        "S(id,event_id)I", "S(id,event_id,account_id,playlist_id,expires_at)D", "S(id)", "",
+    ),
+}  # fmt: skip
+
+_RIGHT: Final = re.compile(r"([SIUD])(?:\(([a-z_0-9,]+)\))?")
+_NAMES: Final = {"S": "SELECT", "I": "INSERT", "U": "UPDATE", "D": "DELETE"}
+
+
+class Right(NamedTuple):
+    """What one role may do with one table."""
+
+    role: str
+    table: str  # with its schema, where it is not public
+    verb: str
+    columns: tuple[str, ...]  # none: all of them
+
+
+def rights() -> Iterator[Right]:
+    """Everything that is allowed."""
+    for table, by_role in RIGHTS.items():
+        for role, said in zip(ROLES, by_role, strict=True):
+            for letter, columns in _RIGHT.findall(said):
+                named = tuple(columns.split(",")) if columns else ()
+                yield Right(role=role, table=table, verb=_NAMES[letter], columns=named)
+
+
+def apply_roles(database: Database) -> Sequence[str]:
+    """Give each role exactly its rights, in one transaction; return the roles that are missing.
+
+    A missing role is created where the caller may create roles. Rights that an earlier release gave and this
+    one does not are taken away. On SQLite there is nothing to do.
+
+    Raises:
+        ConfigurationError: the tables are not the caller's.
+    """
+    with database.transaction() as tx:
+        if tx.dialect.name != "postgresql":
+            return ()
+        take_turn(tx, "migrate")
+        missing = _create_missing(tx)
+        for statement in statements(besides=missing):
+            tx.execute(text(statement))
+    return missing
+
+
+def creation(role: str) -> str:
+    """The statement that makes a role; for who has to ask somebody else to run it."""
+    return f"CREATE ROLE {role} NOLOGIN"
+
+
+def _create_missing(tx: Connection) -> Sequence[str]:
+    there = set(tx.execute(text("SELECT rolname FROM pg_roles")).scalars())
+    missing = tuple(role for role in ROLES if role not in there)
+    able = text("SELECT rolsuper OR rolcreaterole FROM pg_roles WHERE rolname = current_user")
+    if not missing or not tx.execute(able).scalar_one():
+        return missing
+    for role in missing:
+        tx.execute(text(creation(role)))
+    return ()
+
+
+def statements(*, besides: Sequence[str] = ()) -> Iterator[str]:
+    """The SQL that takes every right away and gives back those of the table."""
+    roles = [role for role in ROLES if role not in besides]
+    for who in ("PUBLIC", *roles):
+        for kind in ("TABLES", "SEQUENCES"):
+            yield f"REVOKE ALL ON ALL {kind} IN SCHEMA public, private FROM {who}"
+        yield f"REVOKE ALL ON SCHEMA private FROM {who}"
+    yield "REVOKE CREATE ON SCHEMA public FROM PUBLIC"
+    given = [right for right in rights() if right.role in roles]
+    for role in roles:
+        schemas = {"public", *(_schema(right.table) for right in given if right.role == role)}
+        yield f"GRANT USAGE ON SCHEMA {', '.join(sorted(schemas))} TO {role}"
+    for right in given:
+        columns = f" ({', '.join(right.columns)})" if right.columns else ""
+        schema, name = _schema(right.table), right.table.rpartition(".")[2]
+        yield f'GRANT {right.verb}{columns} ON {schema}."{name}" TO {right.role}'
+        if right.verb == "INSERT" and (sequence := _sequence(right.table)):
+            yield f'GRANT USAGE ON SEQUENCE {schema}."{sequence}" TO {right.role}'
+
+
+def _schema(table: str) -> str:
+    return table.rpartition(".")[0] or "public"
+
+
+def _sequence(table: str) -> str | None:
+    """The sequence that numbers a table's rows, where one does."""
+    key = metadata.tables[table].autoincrement_column if table != VERSION_TABLE else None
+    return f"{table.rpartition('.')[2]}_{key.name}_seq" if key is not None else None
