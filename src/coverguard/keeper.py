@@ -38,8 +38,31 @@ RELIST_EVERY: Final = 30.0  # seconds
 LOOK_EVERY: Final = 10.0  # seconds: each look asks every queue and the store, which cost money
 ASK_AGAIN: Final = timedelta(seconds=5)
 ASK_HOURLY: Final = timedelta(hours=1)
+BEGINNING: Final = Micros(0)
+LOOK_AT_ALL_EVERY: Final = 3600.0  # seconds
+LATE_COMMITS: Final = timedelta(hours=1)  # more than clocks differ and transactions last
 SOME: Final = 200
 FEW: Final = 10  # a URL that times out takes seconds, and the other steps wait
+
+
+@dataclass(slots=True)
+class _Answered:
+    """Up to when every announced cover has an answer: what is older need not be looked through each tick."""
+
+    _until: Micros = BEGINNING
+    _whole_at: float = -math.inf
+
+    def since(self, before: Micros) -> Micros:
+        """From when to look; all of it once an hour, whatever clocks may have done."""
+        if time.monotonic() - self._whole_at >= LOOK_AT_ALL_EVERY:
+            return BEGINNING
+        return later(min(self._until, before), -LATE_COMMITS)
+
+    def note(self, before: Micros) -> None:
+        """All that was announced before then is answered."""
+        if time.monotonic() - self._whole_at >= LOOK_AT_ALL_EVERY:
+            self._whole_at = time.monotonic()
+        self._until = before
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,6 +79,7 @@ class Keeper:
     forget_after: timedelta
     log: Log
     pulse: Pulse = field(default_factory=lambda: Pulse("keeper"))
+    _answered: _Answered = field(default_factory=_Answered, init=False, repr=False)
     _resting: dict[str, float] = field(default_factory=dict, init=False, repr=False)
 
     def run(self, stop: threading.Event) -> None:
@@ -161,12 +185,16 @@ class Keeper:
 
     def answer_for_the_silent(self) -> int:
         """Announced, and then nothing for the whole grace: that is an answer, too."""
+        before = self._ago(self.grace)
         with self.database.reading() as tx:
-            silent = screenings.unanswered(tx, announced_before=self._ago(self.grace), limit=SOME)
+            after = self._answered.since(before)
+            silent = screenings.unanswered(tx, announced_after=after, announced_before=before, limit=SOME)
         for cover in silent:
             no_answer = NotScreened(reason=NotScreenedReason.NO_ANSWER)
             self._not_screened(cover, no_answer, since=cover.announced_at)
             self._send_again(cover)
+        if len(silent) < SOME:
+            self._answered.note(before)
         return len(silent)
 
     def end_grace(self) -> int:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import timedelta
 from functools import partial, wraps
-from typing import Concatenate, Final, ParamSpec, Protocol, TypeVar
+from typing import Concatenate, Final, ParamSpec, Protocol, TypeVar, cast
 
 import tenacity
 
@@ -71,7 +71,7 @@ def again_if_contended(verb: Callable[Concatenate[S, P], T]) -> Callable[Concate
     def whole(self: S, *args: P.args, **kwargs: P.kwargs) -> T:
         return uncontended(partial(verb, self, *args, **kwargs), clock=self.clock)
 
-    return whole
+    return cast(Callable[Concatenate[S, P], T], whole)  # `self` is given by position
 
 
 def _worth_it(error: BaseException) -> bool:

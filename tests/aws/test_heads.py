@@ -1,4 +1,7 @@
-"""Audit heads in a bucket that lets nobody change or remove them, on three makers' S3."""
+"""Audit heads in a bucket that lets nobody change or remove them.
+
+Not on moto: it leaves out the first version behind a listing's marker, and answers 500 to GetObjectRetention.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +31,7 @@ from coverguard.trail import from_document, signed_bytes, to_document
 
 SIGNER = LocalSigner(b"\x01" * 32)
 HOUR = timedelta(hours=1)
-SERVERS = ["seaweed", "ministack", "moto"]
+SERVERS = ["seaweed", "ministack"]
 SERVED = [pytest.param(name, marks=pytest.mark.servers) for name in SERVERS]
 
 

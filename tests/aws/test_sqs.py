@@ -16,7 +16,7 @@ from coverguard.aws import clients, sqs
 from coverguard.aws.sqs import SqsQueue
 from coverguard.errors import BadMessage, ConfigurationError, LeaseLost, TransientError
 from coverguard.local.clock import SystemClock
-from coverguard.model import Done, Reject, Retry
+from coverguard.model import Done, Reject, Retry, later
 
 pytestmark = pytest.mark.servers
 
@@ -178,6 +178,27 @@ def test_a_delay_longer_than_sqs_knows_is_waited_out(place):
     (delivery,) = got or take(queue)
     assert SystemClock().now() >= begun + 4_000_000
     assert (delivery.body, delivery.attempt, delivery.sent_at) == ("early", 1, 1_800_000_000_000_000)
+
+
+def test_a_delay_longer_than_sqs_knows_is_written_on_the_message(place):
+    entries = []
+
+    def watched(real, number, arguments):
+        entries.extend(arguments["Entries"])
+        return real(**arguments)
+
+    queue = place.queue(Between(place.client, send_message_batch=watched))
+    hours, begun = timedelta(hours=2), SystemClock().now()
+    place.queue().send(["retried"])
+    queue.settle(take(place.queue())[0], Retry(after=hours))
+    queue.send(["sent"], delay=hours)
+    queue.send(["soon"], delay=timedelta(minutes=15))
+    assert [one["DelaySeconds"] for one in entries] == [900, 900, 900]
+    first, second, soon = (one["MessageAttributes"] for one in entries)
+    for attributes in (first, second):
+        due = int(attributes[sqs.NOT_BEFORE]["StringValue"])
+        assert later(begun, hours) <= due <= later(SystemClock().now(), hours)
+    assert sqs.NOT_BEFORE not in soon
 
 
 # ── copies: send first, delete second ──────────────────────────────────────────────────────────────────────

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 from collections.abc import Mapping
 from email.utils import format_datetime
 from urllib.parse import quote
@@ -136,6 +136,6 @@ class S3Place:
 
 
 def _text(value: object) -> str:
-    if isinstance(value, datetime.datetime):
-        return format_datetime(value.astimezone(datetime.UTC), usegmt=True)
+    if isinstance(value, dt.datetime):
+        return format_datetime(value.astimezone(dt.UTC), usegmt=True)
     return str(value)

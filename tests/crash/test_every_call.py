@@ -313,7 +313,7 @@ FINAL += ("fingerprint", "fingerprint_view", "match", "verdict", "suppression", 
 
 
 LOOKS = 30
-"""As often as the keeper looks for late renditions in its quarter of an hour; one in three looks dies here."""
+"""As often as the keeper looks for late renditions in its quarter of an hour; here one look in three dies."""
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -82,9 +82,11 @@ class Storm:
                 if fault.kind is Kind.REFUSE
                 else (lambda: proxy.befell[fault.kind] > before)
             )
+            print(f"{time.time():.1f} {service} {fault}")
             towns.until(bit, patience=BITES_WITHIN, what=f"{fault} of {service} never bit")
 
     def _kill(self, victim):
+        print(f"{time.time():.1f} kill {victim}")
         if victim in self.servers:
             server = self.servers[victim]
             server.kill()
@@ -99,10 +101,16 @@ class Storm:
 @contextlib.contextmanager
 def running(place):
     with contextlib.ExitStack() as stack:
-        yield {
+        made = {
             name: stack.enter_context(towns.process(place, name.partition("-")[0], name))
             for name in ("worker-0", "worker-1", "keeper")
         }
+        try:
+            yield made
+        except BaseException:
+            for name, one in made.items():
+                print(name, one.autopsy(), sep="\n")
+            raise
 
 
 @pytest.fixture
@@ -128,7 +136,7 @@ def test_every_service_and_every_fault_with_covers_coming(place, clean):
             town.announce(MESSAGES * (number + 1) // len(cells) - len(town.uploads))
             storm.befall(cell)
         over = time.time()
-        towns.until(storm.drained)
+        towns.until(storm.drained, patience=100)
     print(f"last seen {town.stranger.longest(over):.1f} s after the last fault; asked {town.stranger.asked}")
     assert len(storm.bitten) == len({(s, f.kind) for s, f in PROXIED}) + len(KILLED)
     assert len(town.uploads) == MESSAGES

@@ -125,7 +125,7 @@ class Running:
 
     def __init__(self, place: Place, command, log: Path) -> None:
         self.command = tuple(map(str, command))
-        self.environment = {**os.environ, **place.environment}
+        self.environment = {**os.environ, **place.environment, "PYTHONFAULTHANDLER": "1"}
         self.log = log
         self._start()
 
@@ -144,6 +144,13 @@ class Running:
         """As a power cut: no handler runs."""
         self.send(signal.SIGKILL)
         self.popen.wait()
+
+    def autopsy(self) -> str:
+        """End it, and return where each of its threads was: for one that hangs."""
+        before = self.log.stat().st_size
+        self.send(signal.SIGABRT)
+        self.popen.wait()
+        return self.log.read_bytes()[before:].decode(errors="replace")
 
     def again(self) -> None:
         self.kill()

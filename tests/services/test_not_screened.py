@@ -273,11 +273,21 @@ def test_the_database_away_is_no_answer_and_no_rejection(world, tmp_path):
     assert world.settled(upload.body) == Done(note="pass")
 
 
-def test_a_handler_that_fails_unexpectedly_settles_nothing(world):
-    """A list row that does not open: nobody can say what matches, so that nobody says anything."""
+def test_lists_that_cannot_be_read_wait_for_somebody_to_mend_them(world):
+    """A row that does not open: nobody can say what matches, so that nobody says anything."""
     world.list_of(near(picture(1)))
     with world.database.transaction() as tx:
         tx.exec_driver_sql("UPDATE list_entry SET digest_sealed = zeroblob(60)")
+    upload = world.announce(picture(1))
+    assert isinstance(world.settled(upload.body), Retry)
+    assert world.verdict_events(upload) == []
+
+
+def test_a_handler_that_fails_unexpectedly_settles_nothing(world):
+    with world.database.transaction() as tx:
+        tx.exec_driver_sql(
+            "CREATE TRIGGER bug BEFORE INSERT ON screening BEGIN SELECT RAISE(ABORT, 'a bug'); END"
+        )
     upload = world.announce(picture(1))
     assert world.settled(upload.body) is None
     assert world.verdict_events(upload) == []

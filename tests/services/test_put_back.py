@@ -1,4 +1,4 @@
-"""A release whose version is gone from the store: everything comes back from the vault, and the event is ours."""
+"""A release whose version is gone from the store: all comes back from the vault, and the event is ours."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ pytestmark = [pytest.mark.process, pytest.mark.timeout(300)]
 BEFORE = "0.1.0"
 ARCHIVE = Path(__file__).parent / f"coverguard-{BEFORE}.tar.gz"
 SOME = 16  # uploads at a time, every fourth of a listed picture
-PATIENCE = 120
+PATIENCE = 45
 
 
 @pytest.fixture(scope="session")
@@ -212,7 +212,7 @@ def test_workers_of_the_release_before_go_on_and_ours_take_over(town: Town, befo
 
 
 def test_the_release_before_does_not_start_on_our_schema(town: Town, before: Path) -> None:
-    """It was written before the rule that lets it: what runs goes on, what stops is started as this release."""
+    """It is older than the rule that would let it: what runs goes on, what starts is this release."""
     home = town.parts.settings.home
     assert run(home, "migrate").returncode == 0
     refused = run(home, "worker", source=before)

@@ -14,7 +14,9 @@ from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
-from coverguard.aws.clients import at_start
+from botocore.exceptions import ClientError
+
+from coverguard.aws.clients import at_start, code_of
 from coverguard.aws.s3_blocks import Blocks
 from coverguard.aws.s3_notes import Notes
 from coverguard.aws.s3_objects import Objects
@@ -73,10 +75,18 @@ class S3Store:
                 status = self._client.get_bucket_versioning(Bucket=bucket).get("Status")
             if status != "Enabled":
                 raise ConfigurationError("a bucket keeps no versions: a block would destroy what it hides")
-        with at_start("ask whether the vault has Object Lock"):
-            lock = self._client.get_object_lock_configuration(Bucket=self.vault)
-        if lock["ObjectLockConfiguration"].get("ObjectLockEnabled") != "Enabled":
+        if not self._has_lock():
             raise ConfigurationError("the vault has no Object Lock")
+
+    def _has_lock(self) -> bool:
+        with at_start("ask whether the vault has Object Lock"):
+            try:
+                found = self._client.get_object_lock_configuration(Bucket=self.vault)
+            except ClientError as exc:
+                if code_of(exc) == "ObjectLockConfigurationNotFoundError":
+                    return False
+                raise
+        return found["ObjectLockConfiguration"].get("ObjectLockEnabled") == "Enabled"
 
     # ── the port ───────────────────────────────────────────────────────────────────────────────────────────
 

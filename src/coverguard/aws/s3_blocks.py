@@ -102,9 +102,9 @@ class Blocks:
 
     # ── looking ────────────────────────────────────────────────────────────────────────────────────────────
 
-    def _presence(self, ref: ObjectRef) -> Presence:
+    def _presence(self, ref: ObjectRef, wanted: Version | None = None) -> Presence:
         state = self._objects.state(ref.bucket, ref.key)
-        wanted = self._find(ref, state)
+        wanted = wanted or self._find(ref, state)
         if isinstance(state.top, Marker) and self._look(ref, state).ours is not None:
             return Presence.BLOCKED
         return self._without_ours(ref, state, wanted)
@@ -212,7 +212,7 @@ class Blocks:
         block = replace(block, lifting=True)
         self._change(ref, scene, block)
         self._lift(ref, block)
-        return self.presence(ref)
+        return self._presence(ref, wanted)
 
     def _drop_token_of_missing(self, ref: ObjectRef, scene: Scene, token: str) -> None:
         """The marker stays, because it hides what is older; but nobody holds it, and a copy may go on top."""

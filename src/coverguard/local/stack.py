@@ -18,7 +18,8 @@ from coverguard.errors import IntegrityFailure, ObjectMissing
 from coverguard.ports import Presence
 
 _FORMAT = 2  # of the JSON document; raised with every change that an older reader would misread
-_READABLE = frozenset({1, _FORMAT})  # 1 knew no content headers
+_WITHOUT_HEADERS = 1  # of release 0.1.0, which would lose content headers when it writes a stack back
+_READABLE = frozenset({_WITHOUT_HEADERS, _FORMAT})
 
 CONTENT_HEADERS = frozenset(
     {"Cache-Control", "Content-Disposition", "Content-Encoding", "Content-Language", "Expires"}
@@ -123,9 +124,13 @@ class Stack:
 
 
 def to_json(stack: Stack) -> bytes:
-    """Return the stack as the document that lies on disk."""
+    """Return the stack as the document that lies on disk, in the oldest format that loses nothing of it.
+
+    So workers of the release before can go on during an upgrade.
+    """
     entries = [_as_document(entry) for entry in stack.entries]
-    return json.dumps({"format": _FORMAT, "next": stack.next_number, "entries": entries}).encode()
+    version = _FORMAT if any(entry.get("headers") for entry in entries) else _WITHOUT_HEADERS
+    return json.dumps({"format": version, "next": stack.next_number, "entries": entries}).encode()
 
 
 def from_json(document: bytes) -> Stack:

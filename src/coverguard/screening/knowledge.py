@@ -70,8 +70,8 @@ class KnowledgeCache:
         """Return knowledge that is at most a second behind the database.
 
         Raises:
-            TransientError: the database does not answer; old knowledge is not used in its stead.
-            IntegrityFailure: a list row does not open; it rings until somebody could read the lists.
+            TransientError: the database does not answer, and old knowledge is not used in its stead; or a
+                list row does not open, and it rings until the lists can be read.
         """
         now = self._clock.now()
         if self._known is None or now - self._asked_at >= POLL:
@@ -86,10 +86,10 @@ class KnowledgeCache:
                 if self._known is not None and lists.newest_seq(tx) == self._known.seq:
                     return
                 snapshot = lists.load(tx, self._keys)
-        except IntegrityFailure:
+        except IntegrityFailure as error:
             self._known = None
             self._ring(broken=True)
-            raise
+            raise TransientError("the lists cannot be read") from error
         self._known = Knowledge(snapshot=snapshot, index=ListIndex(snapshot.digests, seq=snapshot.seq))
         self._ring(broken=False)
 

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any, Final
 
 from sqlalchemy import Connection, func, select
 
 from coverguard.lifecycle import QuarantineState
-from coverguard.model import Micros, between
+from coverguard.model import Micros, between, later
 from coverguard.store import screenings
 from coverguard.store.outbox import count_unsent
 from coverguard.store.schema import (
@@ -28,6 +29,7 @@ from coverguard.store.schema import (
 )
 
 ENOUGH: Final = 1000
+LATELY: Final = timedelta(days=1)
 LATE_COMMITS: Final = 1000  # audit rows before the newest chained one that are still looked at
 _LIVE: Final = (QuarantineState.REQUESTED.value, QuarantineState.HELD.value)
 
@@ -55,7 +57,9 @@ def standing(tx: Connection, *, now: Micros) -> Standing:
     outbox_owed, outbox_oldest = tx.execute(owed).one()
     held, held_oldest = tx.execute(not_gone).one()
     unsealed = _unsealed(tx)
-    silent = [row.announced_at for row in screenings.unanswered(tx, announced_before=now, limit=ENOUGH)]
+    lately = later(now, -LATELY)  # the keeper answers for older ones, and `verify` looks through all
+    waiting = screenings.unanswered(tx, announced_after=lately, announced_before=now, limit=ENOUGH)
+    silent = [row.announced_at for row in waiting]
     return Standing(
         outbox_owed=int(outbox_owed),
         outbox_oldest=_age(outbox_oldest, now),

@@ -283,12 +283,18 @@ def budgets_spent(tx: Connection, *, now: Micros) -> frozenset[str]:
 # ── what the keeper looks for ──────────────────────────────────────────────────────────────────────────────
 
 
-def unanswered(tx: Connection, *, announced_before: Micros, limit: int) -> Sequence[Row[Any]]:
-    """Cover versions announced before then that have no answer at all."""
+def unanswered(
+    tx: Connection, *, announced_before: Micros, limit: int, announced_after: Micros | None = None
+) -> Sequence[Row[Any]]:
+    """Cover versions announced in that time that have no answer at all."""
     answered = select(screening.c.id).where(screening.c.cover_version_id == cover_version.c.id).exists()
     silent = (
         select(cover_version)
-        .where(cover_version.c.announced_at < announced_before, ~answered)
+        .where(
+            cover_version.c.announced_at < announced_before,
+            cover_version.c.announced_at >= (announced_after or 0),
+            ~answered,
+        )
         .order_by(cover_version.c.id)
         .limit(limit)
     )

@@ -51,6 +51,7 @@ alarm = Table(
     Column("count", Integer, nullable=False),
     moment("closed_at", nullable=True),
     moment("paged_at", nullable=True),  # when somebody was last told
+    Index(None, "closed_at"),
     Index("uq_alarm_open", "kind", "subject", unique=True, sqlite_where=text("closed_at IS NULL"),
           postgresql_where=text("closed_at IS NULL")),
 )  # fmt: skip

@@ -40,6 +40,7 @@ cover_version = Table(
     Index(None, "uploader_id"),
     Index(None, "playlist_id"),
     Index(None, "version_id"),
+    Index(None, "announced_at"),
 )
 
 platform_event = Table(  # shown as unserved until a later release acts on it

@@ -9,6 +9,8 @@ down_revision = "0001"
 
 def upgrade() -> None:
     op.add_column("alarm", sa.Column("paged_at", sa.BigInteger(), nullable=True))
+    op.create_index(op.f("ix_alarm_closed_at"), "alarm", ["closed_at"], unique=False)
+    op.create_index(op.f("ix_cover_version_announced_at"), "cover_version", ["announced_at"], unique=False)
     # whose object an event of the store is about
     op.create_index(op.f("ix_cover_version_version_id"), "cover_version", ["version_id"], unique=False)
     op.create_table(
