@@ -19,16 +19,21 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import urllib.error
 import urllib.request
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import psycopg
+from botocore.endpoint import Endpoint
+from sqlalchemy import event
 from tqdm import tqdm
 
 from coverguard import bootstrap, imaging
@@ -44,6 +49,7 @@ from coverguard.testing.pictures import Kind, draw, encode
 from coverguard.testing.platform import Platform
 from coverguard.testing.servers import Ministack, Postgres, Seaweed
 from coverguard.testing.stack import Servers, Stack
+from coverguard.worker import Heartbeat
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.type_defs import CopySourceTypeDef
@@ -222,6 +228,55 @@ def latency(ground: Ground, *, count: int, every: float) -> Mapping[str, float]:
     }
 
 
+def shares(ground: Ground, *, count: int) -> Mapping[str, float]:
+    """What part of a cover's time a worker in this process waits for each service and for its own work."""
+    spent: defaultdict[str, float] = defaultdict(float)
+    with deployed(ground, "shares") as (stack, parts), timed_calls(parts, spent):
+        bodies = upload(ground, stack, parts, count)
+        parts.queue("uploads").send(bodies)
+        worker, stop = parts.worker(), threading.Event()
+        with Heartbeat(lease=timedelta(seconds=60), log=parts.log) as heartbeat:
+            worker.serve_once(heartbeat, stop)  # loads what is loaded once
+            spent.clear()
+            begun = time.perf_counter()
+            while settled(parts) < count:
+                worker.serve_once(heartbeat, stop)
+            whole = time.perf_counter() - begun
+    named = {name: round(seconds / whole, 2) for name, seconds in sorted(spent.items())}
+    return named | {"own work and the rest": round(1 - sum(named.values()), 2)}
+
+
+@contextlib.contextmanager
+def timed_calls(parts: bootstrap.Deployment, spent: defaultdict[str, float]) -> Iterator[None]:
+    """Add up the seconds that this process waits for SQL, S3 and SQS."""
+    request = Endpoint.make_request
+
+    def timed_request(self: Any, *args: Any) -> Any:  # noqa: ANN401 - botocore's
+        begun = time.perf_counter()
+        try:
+            return request(self, *args)
+        finally:
+            spent[self._endpoint_prefix] += time.perf_counter() - begun
+
+    def begin(*given: Any) -> None:  # noqa: ANN401 - SQLAlchemy's; the fifth is the execution's context
+        given[4].bench_begun = time.perf_counter()
+
+    def end(*given: Any) -> None:  # noqa: ANN401 - the same
+        spent["postgresql"] += time.perf_counter() - given[4].bench_begun
+
+    engine = parts.database.engine
+    listeners = (("before_cursor_execute", begin), ("after_cursor_execute", end))
+    Endpoint.make_request = timed_request  # type: ignore[method-assign, assignment]
+    for name, listener in listeners:
+        event.listen(engine, name, listener)
+    try:
+        yield
+    finally:
+        Endpoint.make_request = request  # type: ignore[method-assign]
+        for name, listener in listeners:
+            event.remove(engine, name, listener)
+
+
 def canonical(log: Path) -> list[dict[str, Any]]:
     """The lines of covers that were screened."""
     lines = [json.loads(line) for line in log.read_text().splitlines() if line.startswith("{")]
@@ -325,6 +380,7 @@ def main() -> None:
         counts = [int(one) for one in options.workers.split(",")]
         runs = {workers: throughput(ground, count=options.covers, workers=workers) for workers in counts}
         pace = 2 * runs[counts[0]]["seconds a cover"]
+        waits = shares(ground, count=options.covers // 2)
         slow = latency(ground, count=options.covers // 2, every=pace)
     one = runs[counts[0]]
     spent = sum(one["milliseconds a cover"].values())
@@ -338,9 +394,10 @@ def main() -> None:
             workers: round(one["seconds a cover"] / run["seconds a cover"] / workers * counts[0], 2)
             for workers, run in runs.items()
         },
-        "share of a cover's time": {
+        "share of a cover's time, by step": {
             name: round(value / spent, 2) for name, value in one["milliseconds a cover"].items()
         },
+        "share of a cover's time, by who is waited for": waits,
         "message to unreachable": slow,
     }
     print(json.dumps(result) if options.json else json.dumps(result, indent=2))

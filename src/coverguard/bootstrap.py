@@ -193,7 +193,7 @@ class Deployment:
 
     def relay(self) -> Relay:
         topics = {name: self.topic(name) for name in TOPICS}
-        return Relay(database=self.database, topics=topics, clock=self.clock)
+        return Relay(database=self.database, topics=topics, clock=self.clock, log=self.log)
 
     def sealer(self) -> Sealer:
         return Sealer(

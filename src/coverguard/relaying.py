@@ -20,6 +20,7 @@ from coverguard.model import Micros, later
 from coverguard.ports import Clock, OutgoingEvent, Published, Topic
 from coverguard.store import Row, outbox
 from coverguard.store.engine import Database
+from coverguard.telemetry import Log
 
 NOT_SENT: Final = "event_not_sent"
 OVERDUE_AFTER: Final = timedelta(minutes=5)
@@ -43,6 +44,7 @@ class Relay:
     database: Database
     topics: Mapping[str, Topic]  # by the outbox's names: pipeline, safety
     clock: Clock
+    log: Log
     _refused: dict[int, _Refusal] = field(default_factory=dict, init=False, repr=False)
 
     def relay(self) -> int:
@@ -100,6 +102,8 @@ class Relay:
         for row in rows:
             if row.idempotency_key in became.refused:
                 again = later(now, REFUSED_AGAIN)
+                if row.id not in self._refused:
+                    self.log.line("event_refused", queue=name, subject=group_of(row), type=event_of(row).type)
                 self._refused[int(row.id)] = _Refusal(topic=name, group=group_of(row), again_at=again)
         return len(arrived)
 

@@ -20,6 +20,7 @@ from coverguard.relaying import Relay, event_of
 from coverguard.store import covers, outbox
 from coverguard.store.engine import Database
 from coverguard.store.migrate import migrate
+from coverguard.telemetry import Log
 
 pytestmark = pytest.mark.servers
 
@@ -131,7 +132,8 @@ def test_what_the_relay_sends_twice_is_obeyed_once(pipeline, tmp_path):
         cover = covers.announce(tx, event, mode=Mode.GATE, sent_at=clock.now(), now=clock.now())
         for kind in ("cover.withheld", "cover.removed"):
             outbox.tell_pipeline(tx, cover=cover, event=kind, now=clock.now())
-    relay = Relay(database=database, topics={"pipeline": pipeline.topic}, clock=clock)
+    topics, log = {"pipeline": pipeline.topic}, Log(stream=None)
+    relay = Relay(database=database, topics=topics, clock=clock, log=log)
     assert relay.relay() == 2
     with database.transaction() as tx:
         tx.exec_driver_sql("UPDATE outbox SET sent_at = NULL")

@@ -17,6 +17,7 @@ from coverguard.ports import OutgoingEvent, Published
 from coverguard.relaying import NAMED, OVERDUE_AFTER, REFUSED_AGAIN, Relay
 from coverguard.store import outbox
 from coverguard.store.schema import outbox as table
+from coverguard.telemetry import Log
 
 SECOND = timedelta(seconds=1)
 
@@ -52,12 +53,12 @@ class Office:
 
     def __init__(self, database, clock) -> None:
         self.database, self.clock = database, clock
-        self.pipeline, self.safety = Scripted(), Scripted()
+        self.pipeline, self.safety, self.log = Scripted(), Scripted(), Log(stream=None)
         self.relay = self.another()
 
     def another(self) -> Relay:
         topics = {"pipeline": self.pipeline, "safety": self.safety}
-        return Relay(database=self.database, topics=topics, clock=self.clock)
+        return Relay(database=self.database, topics=topics, clock=self.clock, log=self.log)
 
     def owe(self, *keys: str, topic: str = "pipeline") -> None:
         body = f'{{"schema":"{SCHEMA}","type":"cover.withheld"}}'
@@ -128,6 +129,10 @@ def test_a_refused_event_rings_blocks_nothing_and_stays_owed(office):
     asked = office.pipeline.asked
     office.run(5)
     assert office.pipeline.asked == asked, "not again at once"
+    office.clock.go_on(REFUSED_AGAIN)
+    office.run()
+    assert office.pipeline.asked == asked + 1
+    assert office.log.counters["event_refused"] == 1
     office.pipeline.refusing = set()
     office.clock.go_on(REFUSED_AGAIN)
     assert office.relay.relay() == 1

@@ -36,7 +36,7 @@ pytestmark = [pytest.mark.process, pytest.mark.timeout(300)]
 BEFORE = "0.1.0"
 ARCHIVE = Path(__file__).parent / f"coverguard-{BEFORE}.tar.gz"
 SOME = 16  # uploads at a time, every fourth of a listed picture
-PATIENCE = 45
+PATIENCE = 100
 
 
 @pytest.fixture(scope="session")
@@ -194,15 +194,18 @@ def test_workers_of_the_release_before_go_on_and_ours_take_over(town: Town, befo
         assert town.answered(by=BEFORE) == len(town.uploads), "the release before does the work"
         town.judge()
 
-        town.announce()
         ours = stack.enter_context(process(home, "worker"))  # beside the others
-        until(lambda: town.answered(by=__version__) > 0, ours, *old)
+        log = home / "worker.log"
+        until(lambda: log.read_text().count("worker_started") == 2, ours, *old)
+        town.announce()
+        until(lambda: town.answered() == len(town.uploads), ours, *old)
         for one in (*old, files):
             stop(one)
         stack.enter_context(process(home, "files"))
         keeper = stack.enter_context(process(home, "keeper"))
         town.announce()
         until(lambda: town.answered() == len(town.uploads) and town.drained(), ours, keeper)
+        assert town.answered(by=__version__) >= SOME
         town.judge()
 
         said = run(home, "verify")
