@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from coverguard import imaging, settings
 from coverguard.acting import Enforcer
@@ -36,6 +36,7 @@ from coverguard.store import lists
 from coverguard.store.engine import Database
 from coverguard.store.migrate import migrate, require_migrated
 from coverguard.store.queue import TableQueue
+from coverguard.store.roles import apply_roles
 from coverguard.store.topics import QueueTopic
 from coverguard.telemetry import Health, Log, LogPager, Monitor
 from coverguard.verifying import Verifier
@@ -163,6 +164,16 @@ class Deployment:
         """
         if self.aws is not None and self.settings.object_store == "s3":
             self.aws.store().check()
+
+    def require_locked_heads(self) -> None:
+        """Ask once, at the start, whether what was archived of the audit trail stays as it is.
+
+        Raises:
+            ConfigurationError: the bucket is not there, or locks nothing.
+            TransientError: the store does not answer.
+        """
+        if self.aws is not None and self.settings.heads_bucket:
+            self.aws.heads().check()
 
     def require_sound_queues(self) -> None:
         """Ask once, at the start, whether the incoming queues neither lose a message nor repeat one for ever.
@@ -360,8 +371,15 @@ def folder_store(read: Settings) -> FolderStore:
     return FolderStore(root=read.home / "objects", buckets=read.readable_buckets, vault=read.vault_bucket)
 
 
-def prepare(home: Path) -> str:
-    """Create or migrate the deployment's database; return the revision reached."""
+class Prepared(NamedTuple):
+    """What `prepare` came to: the schema's revision, and database roles that somebody else has to make."""
+
+    revision: str
+    missing_roles: Sequence[str]
+
+
+def prepare(home: Path) -> Prepared:
+    """Create or migrate the deployment's database, and give each database role its rights."""
     read = settings.load(home)
     if home.exists() and home.stat().st_mode & 0o077:
         raise ConfigurationError(f"{home} can be read by other users; run: chmod 700 {home}")
@@ -371,6 +389,6 @@ def prepare(home: Path) -> str:
         starter.write_text(settings.STARTER, encoding="utf-8")
     database = Database(read.database_url)
     try:
-        return migrate(database)
+        return Prepared(revision=migrate(database), missing_roles=apply_roles(database))
     finally:
         database.close()

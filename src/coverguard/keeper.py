@@ -251,12 +251,13 @@ class Keeper:
 
     def forget_deleted(self) -> int:
         """Fingerprints of deleted covers go after a while, where nothing of them is evidence."""
+        before = self._ago(self.forget_after)
         with self.database.reading() as tx:
-            due = screenings.forgettable(tx, deleted_before=self._ago(self.forget_after), limit=SOME)
-        if due:
-            with self.database.transaction() as tx:
-                screenings.forget(tx, due)
-        return len(due)
+            due = screenings.forgettable(tx, deleted_before=before, limit=SOME)
+        if not due:
+            return 0
+        with self.database.transaction() as tx:
+            return screenings.forget(tx, due, deleted_before=before)
 
     def expire_statements(self) -> int:
         """What people wrote goes at its time, unless it is part of a case."""

@@ -18,7 +18,7 @@ from coverguard.aws.sqs import SqsQueue
 from coverguard.aws.topics import SnsTopic, SqsTopic
 from coverguard.errors import ConfigurationError
 from coverguard.model import ObjectRef
-from coverguard.ports import Cdn, Clock, HeadArchive, Pager, Topic
+from coverguard.ports import Cdn, Clock, Pager, Topic
 from coverguard.settings import Settings
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ class Aws:
         distribution = self._settings.cloudfront_distribution
         return CloudFrontCdn(clients.cloudfront(), distribution=distribution, clock=self._clock)
 
-    def heads(self) -> HeadArchive:
+    def heads(self) -> S3Heads:
         return S3Heads(self._s3, bucket=self._settings.heads_bucket)
 
     def pager(self) -> Pager:

@@ -222,6 +222,26 @@ def test_a_deletion_in_between_stays_the_platforms(place, bench, between) -> Non
     assert bench.data() is None
 
 
+def test_nobody_joins_a_block_that_is_being_lifted(place, bench, between) -> None:
+    ref = bench.put(RED)
+    bench.store.block(ref, token="t1")
+    between.before("DeleteObject", lambda: bench.store.block(ref, token="t2"))
+    assert place.store(between.client).unblock(ref, token="t1") is Presence.BLOCKED
+    assert bench.data() is None
+    assert bench.store.unblock(ref, token="t2") is Presence.CURRENT
+
+
+@pytest.mark.parametrize("careless", [False, True])
+def test_a_block_that_was_released_before_its_marker_came_hides_nothing(
+    place, bench, between, careless
+) -> None:
+    ref = bench.put(RED)
+    between.before("DeleteObject", lambda: bench.store.unblock(ref, token="t1"), careless=careless)
+    place.store(between.client).block(ref, token="t1")
+    assert bench.store.presence(ref) is Presence.CURRENT
+    assert bench.data() == RED
+
+
 @pytest.mark.parametrize("come", ["version", "deletion"])
 def test_nothing_is_put_back_over_what_came_in_between(place, bench, between, come) -> None:
     bench.store.keep(bench.put(RED, "c/0.png"), name="q/1")

@@ -119,7 +119,8 @@ class _Teller:
         pipeline = [row for row in mine if row["topic"] == "pipeline"]
         for row in sorted(pipeline, key=lambda row: row["id"])[-1:]:
             body = json.loads(row["body"])
-            yield f"told pipeline {body['type']}, digest {bool(body['sha256'])}"
+            named = body["type"] == "cover.withheld" or bool(body["sha256"])  # may be told before it was read
+            yield f"told pipeline {body['type']}, its bytes named {named}"
         for row in mine:
             kind = json.loads(row["body"])["type"]
             if row["topic"] == "safety" and kind != "cover.not_screened":

@@ -41,7 +41,7 @@ from coverguard.testing.servers import Server
 from coverguard.testing.stack import Servers, Stack
 
 DISTINCT = 16
-LISTED = 4  # of the distinct pictures
+LISTED = 2  # of the distinct pictures
 SIDE = 128  # pixels
 PATIENCE = 240  # seconds
 LEASE = "5s"
@@ -179,11 +179,11 @@ def process(place: Place, verb: str, name: str, *, before=(), command=CLI):
         running.kill()
 
 
-def until(condition, *, patience=PATIENCE, what="it did not come to an end"):
+def until(condition, *, patience=PATIENCE, pause=0.1, what="it did not come to an end"):
     end = time.monotonic() + patience
     while not condition():
         assert time.monotonic() < end, what
-        time.sleep(0.1)
+        time.sleep(pause)
 
 
 # ── the town ───────────────────────────────────────────────────────────────────────────────────────────────
@@ -220,7 +220,7 @@ class Town:
             lists.write_entries(tx, self.parts.keys, list_id=list_id, rows=rows, now=now)
 
     def announce(self, count, *, times=1):
-        """Upload covers of both modes, a quarter of them listed, and announce them in any order."""
+        """Upload covers of both modes, some of them listed, and announce them in any order."""
         bodies = []
         for number in range(len(self.uploads), len(self.uploads) + count):
             which = number // 2 % DISTINCT
@@ -336,7 +336,7 @@ class Town:
 class Stranger:
     """Asks the URLs of listed covers all the time, and remembers when each was last seen and first gone."""
 
-    PAUSE = 0.01
+    PAUSE = 0.03
 
     def __init__(self) -> None:
         self._urls = {}

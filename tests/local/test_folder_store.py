@@ -153,6 +153,20 @@ def test_a_damaged_record_is_an_integrity_failure(
     assert document_of(tmp_path).read_bytes() == document
 
 
+def test_a_record_of_the_first_release_is_read_and_left_readable_to_it(
+    store: FolderStore, tmp_path: Path
+) -> None:
+    ref = put(store)
+    document = json.loads(document_of(tmp_path).read_bytes())
+    document["entries"][0].pop("headers", None)
+    document_of(tmp_path).write_text(json.dumps(document | {"format": 1}))
+    assert store.block(ref, token="t1") is Presence.BLOCKED
+    assert json.loads(document_of(tmp_path).read_bytes())["format"] == 1
+    assert store.unblock(ref, token="t1") is Presence.CURRENT
+    store.put("covers", KEY, BLUE, content_type="image/png", headers={"Cache-Control": "no-store"})
+    assert json.loads(document_of(tmp_path).read_bytes())["format"] == 2  # it would lose the header
+
+
 # ── names ──────────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -196,6 +210,31 @@ def test_impossible_keys(store: FolderStore, key: str) -> None:
 def test_a_content_type_is_one_header_line(store: FolderStore, content_type: str) -> None:
     with pytest.raises(Refused):
         store.put("covers", KEY, RED, content_type=content_type)
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [{"Cache-Control": "no-store\r\nX-Evil: 1"}, {"X-Evil": "1"}, {"Content-Type": ""}, {"Expires": "é"}],
+)
+def test_content_headers_are_known_ones_of_one_line(store: FolderStore, headers: dict[str, str]) -> None:
+    with pytest.raises(Refused):
+        store.put("covers", KEY, RED, content_type="image/png", headers=headers)
+
+
+def test_what_is_put_back_is_evidence(tmp_path: Path) -> None:
+    elsewhere = FolderStore(
+        root=tmp_path / "store", buckets=frozenset({"covers", "vault"}), vault="other", durable=False
+    )
+    elsewhere.put("vault", "q/1", RED, content_type="image/png")
+    store = make_store(tmp_path)
+    lost = ObjectRef(bucket="covers", key=KEY, version_id="gone")
+    with pytest.raises(IntegrityFailure):
+        store.restore(lost, name="q/1")
+    kept = store.keep(put(store, key="other"), name="q/2")
+    file_of(tmp_path, kept.ref).write_bytes(BLUE)
+    with pytest.raises(IntegrityFailure):
+        store.restore(lost, name="q/2")
+    assert store.current("covers", KEY) is None
 
 
 def test_a_block_needs_a_token(store: FolderStore) -> None:

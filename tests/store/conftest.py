@@ -19,6 +19,7 @@ from coverguard.local.keys import PURPOSES, LocalKeys
 from coverguard.model import Micros
 from coverguard.store.engine import Database
 from coverguard.store.migrate import migrate
+from coverguard.store.schema import metadata
 from coverguard.testing.servers import Postgres
 
 MICROSECOND = timedelta(microseconds=1)
@@ -88,28 +89,74 @@ def migrated_database(postgres: Postgres) -> str:
     return name
 
 
+SHAPE = """SELECT md5(string_agg(line, ';' ORDER BY line)) FROM (
+    SELECT concat_ws(' ', oid::regclass, relkind, relowner, relacl) AS line FROM pg_class
+        WHERE relnamespace::regnamespace::text IN ('public', 'private')
+    UNION ALL SELECT concat_ws(' ', attrelid::regclass, attname, atttypid, attnotnull, atthasdef, attacl)
+        FROM pg_attribute JOIN pg_class ON pg_class.oid = attrelid
+        WHERE relnamespace::regnamespace::text IN ('public', 'private')
+    UNION ALL SELECT concat_ws(' ', nspname, nspacl) FROM pg_namespace WHERE nspname !~ '^pg_'
+    UNION ALL SELECT concat_ws(' ', tgrelid::regclass, tgname, tgenabled) FROM pg_trigger
+    UNION ALL SELECT concat_ws(' ', conrelid::regclass, conname) FROM pg_constraint
+    UNION ALL SELECT version_num FROM alembic_version
+) AS lines"""
+
+
+class Reused:
+    """One ledger on PostgreSQL for test after test: emptied, and made anew where a test changed its shape."""
+
+    def __init__(self, url: str, *, make: Callable[[], object]) -> None:
+        self.url = url
+        self.database = Database(url, durable=False)
+        self._make = make
+        self._make()
+        with psycopg.connect(libpq(url)) as connection:
+            self._shape = connection.execute(SHAPE).fetchone()
+
+    def clean(self) -> None:
+        with psycopg.connect(libpq(self.url), autocommit=True) as connection:
+            try:
+                same = connection.execute(SHAPE).fetchone() == self._shape
+            except psycopg.errors.UndefinedTable:
+                same = False
+            if same:
+                connection.execute(self._emptying())
+        if not same:
+            self.database.close()
+            self._make()
+
+    def _emptying(self) -> str:
+        tables = [
+            f'"{table.schema or "public"}"."{table.name}"' for table in reversed(metadata.sorted_tables)
+        ]
+        deletes = "".join(f"DELETE FROM {table};" for table in tables)
+        restart = (
+            "SELECT setval(oid::regclass, 1, false) FROM pg_class WHERE relkind = 'S'"
+            " AND relnamespace::regnamespace::text IN ('public', 'private')"
+        )
+        return f"SET session_replication_role = replica; {deletes} {restart}"  # no triggers, no references
+
+
 @pytest.fixture(scope="session")
-def reused_on_postgresql(postgres: Postgres) -> Iterator[tuple[str, Database]]:
-    """The name of ledgers that live one after the other, and an engine that need not compile again."""
+def reused_on_postgresql(
+    postgres: Postgres, administer: Callable[[str], object], migrated_database: str
+) -> Iterator[Reused]:
     name = f"ledger_{uuid.uuid4().hex}"
-    database = Database(postgres.url(name), durable=False)
-    yield name, database
-    database.close()
+
+    def make() -> None:
+        administer(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+        administer(f"CREATE DATABASE {name} TEMPLATE {migrated_database}")
+
+    made = Reused(postgres.url(name), make=make)
+    yield made
+    made.database.close()
 
 
 @pytest.fixture
-def ledger_url(
-    postgres: Postgres,
-    administer: Callable[[str], object],
-    migrated_database: str,
-    reused_on_postgresql: tuple[str, Database],
-) -> Iterator[str]:
+def ledger_url(reused_on_postgresql: Reused) -> Iterator[str]:
     """A ledger on PostgreSQL, by its URL as superuser."""
-    name, database = reused_on_postgresql
-    administer(f"CREATE DATABASE {name} TEMPLATE {migrated_database}")
-    yield postgres.url(name)
-    database.close()
-    administer(f"DROP DATABASE {name} WITH (FORCE)")
+    yield reused_on_postgresql.url
+    reused_on_postgresql.clean()
 
 
 def libpq(url: str) -> str:
@@ -128,8 +175,8 @@ def database(request: pytest.FixtureRequest) -> Database:
 
 
 @pytest.fixture
-def on_postgresql(ledger_url: str, reused_on_postgresql: tuple[str, Database]) -> Database:
-    return reused_on_postgresql[1]
+def on_postgresql(ledger_url: str, reused_on_postgresql: Reused) -> Database:
+    return reused_on_postgresql.database
 
 
 @pytest.fixture

@@ -439,6 +439,24 @@ def test_a_retry_is_not_noted_for_what_was_answered_meanwhile(crossing, database
     assert ours is False
 
 
+def test_a_fingerprint_that_becomes_evidence_is_not_forgotten(crossing, database, cover, entry):
+    with database.transaction() as tx:
+        answer(tx, cover)
+        made = {"cover_version_id": cover.id, "fingerprint_version": MADE.version, "judged_seq": 1}
+        known = {"format": "PNG", "width": 1, "height": 1, "created_at": NOW} | dict(MADE.digests)
+        tx.execute(schema.fingerprint.insert().values(**made, **known))
+        covers.mark_deleted(tx, cover, now=NOW)
+    later = Micros(NOW + 1)
+    with database.reading() as tx:
+        due = screenings.forgettable(tx, deleted_before=later, limit=10)
+    assert len(due) == 1
+    _, forgotten = crossing.one_after_the_other(
+        record(cover, near_hold(entry)), lambda tx: screenings.forget(tx, due, deleted_before=later)
+    )
+    assert forgotten == 0
+    assert count(database, schema.fingerprint) == 1
+
+
 # ── cases ──────────────────────────────────────────────────────────────────────────────────────────────────
 
 

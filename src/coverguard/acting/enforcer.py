@@ -104,7 +104,7 @@ class Enforcer:
         except ObjectMissing:
             self._abandon(row)
             return
-        briefly(lambda: self.cdn.invalidate([(ref.bucket, ref.key)]), clock=self.clock)
+        self.cdn.invalidate([(ref.bucket, ref.key)])  # waits for minutes, where it must: once is enough
         gone = self._reach(row, ref) is Reach.GONE
         with self.database.transaction() as tx:
             now = self.clock.now()

@@ -174,6 +174,7 @@ def _outside_checks(parts: bootstrap.Deployment) -> Iterator[Check]:
     yield _answers("object store", lambda: ask_store(parts.store, buckets))
     yield _answers("buckets", parts.require_safe_store)
     yield _answers("dead-letter queues", parts.require_sound_queues)
+    yield _answers("audit heads", parts.require_locked_heads)
 
 
 def _answers(name: str, ask: Callable[[], object]) -> Check:

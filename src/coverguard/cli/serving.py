@@ -23,6 +23,7 @@ from coverguard.local import fileserver
 from coverguard.messages import Cover, CoverUploaded, StoredObject, dump, from_micros
 from coverguard.model import Mode, Surface
 from coverguard.settings import home_of
+from coverguard.store.roles import creation
 from coverguard.telemetry import Log
 
 AT_ONCE: Final = 100  # dead letters between two steps of the bar
@@ -79,8 +80,10 @@ def _add_queue(verbs: Commands) -> None:
 
 def _migrate(options: argparse.Namespace) -> int:
     home = home_of(options.home)
-    revision = bootstrap.prepare(home)
-    say(f"{home}: ready, schema {revision}")
+    prepared = bootstrap.prepare(home)
+    say(f"{home}: ready, schema {prepared.revision}")
+    for role in prepared.missing_roles:
+        say(f"the database has no role {role}; let somebody who may create roles run: {creation(role)}")
     return 0
 
 
@@ -109,6 +112,7 @@ def _keeper(options: argparse.Namespace) -> int:
     with bootstrap.deployment(home_of(options.home), log=log) as parts:
         parts.require_safe_store()
         parts.require_sound_queues()
+        parts.require_locked_heads()
         keeper = parts.keeper()
         with parts.monitor(keeper, port=options.metrics_port) as port:
             log.line("keeper_started", pid=os.getpid(), port=port)

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Row, and_, delete, func, insert, select, update
+from sqlalchemy import Connection, Row, Select, and_, delete, func, insert, select, update
 
 from coverguard import __version__
 from coverguard.model import (
@@ -27,7 +27,7 @@ from coverguard.model import (
     Refer,
 )
 from coverguard.policy import BudgetUse
-from coverguard.store.rows import insert_once, insert_row, take_turn
+from coverguard.store.rows import insert_once, insert_row, lock_all, take_turn
 from coverguard.store.schema import (
     case_item,
     cover_version,
@@ -251,27 +251,33 @@ def budget_use(tx: Connection, *, now: Micros) -> BudgetUse:
 
 def forgettable(tx: Connection, *, deleted_before: Micros, limit: int) -> Sequence[int]:
     """Ids of fingerprints of deleted covers that no case, hold or match needs."""
+    return [int(one) for one in tx.execute(_forgettable(deleted_before).limit(limit)).scalars()]
+
+
+def _forgettable(deleted_before: Micros) -> Select[Any]:
     evidence = (
         select(case_item.c.cover_version_id),
         select(quarantine.c.cover_version_id),
         select(screening.c.cover_version_id).join(match, match.c.screening_id == screening.c.id),
     )
-    due = (
+    return (
         select(fingerprint.c.id)
         .join(cover_version, cover_version.c.id == fingerprint.c.cover_version_id)
         .where(
             cover_version.c.deleted_at < deleted_before,
             *(cover_version.c.id.not_in(kept.scalar_subquery()) for kept in evidence),
         )
-        .limit(limit)
     )
-    return [int(one) for one in tx.execute(due).scalars()]
 
 
-def forget(tx: Connection, fingerprint_ids: Sequence[int]) -> None:
-    """Delete fingerprints and their views."""
-    tx.execute(delete(fingerprint_view).where(fingerprint_view.c.fingerprint_id.in_(fingerprint_ids)))
-    tx.execute(delete(fingerprint).where(fingerprint.c.id.in_(fingerprint_ids)))
+def forget(tx: Connection, fingerprint_ids: Sequence[int], *, deleted_before: Micros) -> int:
+    """Delete those of these fingerprints, with their views, that nothing needs by now; return how many."""
+    named = fingerprint.c.id.in_(fingerprint_ids)
+    lock_all(tx, cover_version, tx.execute(select(fingerprint.c.cover_version_id).where(named)).scalars())
+    still = list(tx.execute(_forgettable(deleted_before).where(named)).scalars())
+    tx.execute(delete(fingerprint_view).where(fingerprint_view.c.fingerprint_id.in_(still)))
+    tx.execute(delete(fingerprint).where(fingerprint.c.id.in_(still)))
+    return len(still)
 
 
 def budgets_spent(tx: Connection, *, now: Micros) -> frozenset[str]:

@@ -1,3 +1,0 @@
-def test_clean(clean):
-    for kind, story in clean.items():
-        print(kind, *story, sep="\n  ")
