@@ -9,7 +9,7 @@ Uploads come before everything else. Each delivery is one line of the log. No de
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Final, Self, assert_never
@@ -23,6 +23,7 @@ from coverguard.telemetry import Log, Pulse
 BATCH: Final = 4
 IDLE_WAIT: Final = timedelta(seconds=1)
 STOPPING: Final = "stopping"
+ONE_AT_A_TIME: Final = "one_at_a_time"
 LOOP, HEARTBEAT = "worker", "heartbeat"
 
 
@@ -77,11 +78,13 @@ class Worker:
     def _serve(self, queue: Queue, heartbeat: Heartbeat, stop: threading.Event, *, wait: timedelta) -> bool:
         deliveries = queue.receive(limit=BATCH, wait=wait, lease=self.lease)
         heartbeat.take(queue, deliveries)
-        for delivery in deliveries:
+        for delivery, alone in _suspects_apart(deliveries):
             with self.log.delivery(queue=delivery.queue, attempt=delivery.attempt):
-                outcome: Outcome | None = (
-                    Retry(after=timedelta(), note=STOPPING) if stop.is_set() else self.outcome_of(delivery)
-                )
+                if stop.is_set() or not alone:
+                    note = STOPPING if stop.is_set() else ONE_AT_A_TIME
+                    outcome: Outcome | None = Retry(after=timedelta(), note=note)
+                else:
+                    outcome = self.outcome_of(delivery)
                 self.log.add(outcome=_named(outcome), note=getattr(outcome, "note", None) or None)
                 if failed := heartbeat.drop(delivery):
                     self.log.note("not_extended", not_extended=failed)
@@ -120,6 +123,17 @@ class Worker:
         return "kept"
 
 
+def _suspects_apart(deliveries: Sequence[Delivery]) -> Iterator[tuple[Delivery, bool]]:
+    """Order a batch, and say which of it to serve: of those that may have killed their handler only one.
+
+    It comes last, when the others were given back: else it would take them down with it each time, and what
+    was only near it would be dead-lettered without ever having been announced.
+    """
+    ordered = sorted(deliveries, key=lambda one: one.attempt)
+    for place, delivery in enumerate(ordered, start=1):
+        yield delivery, delivery.attempt == 1 or place == len(ordered)
+
+
 def _named(outcome: Outcome | None) -> str:
     """The outcome as a word of the log and of the metrics."""
     match outcome:
@@ -128,7 +142,7 @@ def _named(outcome: Outcome | None) -> str:
         case Done():
             return "done"
         case Retry(note=note):
-            return "given_back" if note == STOPPING else "retry"
+            return "given_back" if note in {STOPPING, ONE_AT_A_TIME} else "retry"
         case Reject():
             return "rejected"
         case _:

@@ -136,7 +136,8 @@ def test_every_service_and_every_fault_with_covers_coming(place, clean):
             town.announce(MESSAGES * (number + 1) // len(cells) - len(town.uploads))
             storm.befall(cell)
         over = time.time()
-        print(f"{time.process_time():.0f} s of this process"); towns.until(storm.drained, patience=150, pause=1)
+        print(f"{time.process_time():.0f} s of this process")
+        towns.until(storm.drained, patience=150, pause=1)
     print(f"last seen {town.stranger.longest(over):.1f} s after the last fault; asked {town.stranger.asked}")
     assert len(storm.bitten) == len({(s, f.kind) for s, f in PROXIED}) + len(KILLED)
     assert len(town.uploads) == MESSAGES

@@ -45,7 +45,7 @@ FACTS = st.dictionaries(
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=30)
-@given(facts=FACTS, actor=st.text(st.characters(codec="utf-8"), max_size=20))
+@given(facts=FACTS, actor=st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=20))
 def test_a_row_is_what_was_written(database, facts, actor):
     write(database, facts=facts, actor=actor)
     assert changed(database) == []

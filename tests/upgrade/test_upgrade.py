@@ -85,6 +85,11 @@ def stop(running: subprocess.Popen[bytes]) -> None:
     assert running.wait(timeout=30) == 0
 
 
+def started(home: Path, verb: str) -> int:
+    """How often a process has said that it is there."""
+    return (home / f"{verb}.log").read_text().count(f"{verb}_started")
+
+
 def until(condition: Callable[[], bool], *processes: subprocess.Popen[bytes]) -> None:
     end = time.monotonic() + PATIENCE
     while not condition():
@@ -146,8 +151,8 @@ class Town:
         self.platform.consume(self.parts.queue("pipeline"))
         for upload, is_listed in self.uploads:
             reached = {self.parts.probe.ask(url, sha256=b"") for url in self.platform.urls(upload.key)}
-            assert (reached == {Reach.GONE}) == is_listed
             assert Reach.UNKNOWN not in reached
+            assert (reached == {Reach.GONE}) == is_listed
         listed = sum(one for _, one in self.uploads)
         assert self.answered() == self.count("SELECT count(*) FROM cover_version") == len(self.uploads)
         assert self.count("SELECT count(*) FROM quarantine WHERE state = 'held'") == listed
@@ -181,6 +186,7 @@ def test_workers_of_the_release_before_go_on_and_ours_take_over(town: Town, befo
     with ExitStack() as stack:
         files = stack.enter_context(process(home, "files", source=before))
         old = [stack.enter_context(process(home, verb, source=before)) for verb in ("worker", "keeper")]
+        until(lambda: started(home, "files") == 1, files)
         town.announce()
         until(lambda: town.answered() >= SOME // 4, *old)
 
@@ -195,13 +201,13 @@ def test_workers_of_the_release_before_go_on_and_ours_take_over(town: Town, befo
         town.judge()
 
         ours = stack.enter_context(process(home, "worker"))  # beside the others
-        log = home / "worker.log"
-        until(lambda: log.read_text().count("worker_started") == 2, ours, *old)
+        until(lambda: started(home, "worker") == 2, ours, *old)
         town.announce()
         until(lambda: town.answered() == len(town.uploads), ours, *old)
         for one in (*old, files):
             stop(one)
-        stack.enter_context(process(home, "files"))
+        files = stack.enter_context(process(home, "files"))
+        until(lambda: started(home, "files") == 2, files)
         keeper = stack.enter_context(process(home, "keeper"))
         town.announce()
         until(lambda: town.answered() == len(town.uploads) and town.drained(), ours, keeper)
