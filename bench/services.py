@@ -1,10 +1,10 @@
 """The whole road on SQS, S3 and PostgreSQL: covers a second, time to unreachable, and a ratio to a bare loop.
 
 Real servers on loopback (SQS: ministack, S3: SeaweedFS, PostgreSQL with fsync), real worker and keeper
-processes. The peer runs in the same run on the same servers: one boto3 loop that makes the calls the job
-needs (receive, read, hash, compare, for a match the vault copy, its reading back, the legal hold, the delete
-marker, a stranger's request; one row, one event, delete) and keeps no promise: no intent before the act, no
-case, no retry, no second look. Everything shares the machine's cores, the servers too. Read the ratios.
+processes. The peer runs in the same run on the same servers: one bare boto3 loop that makes the same calls
+to SQS and S3 (receive, read; for a match all of a hold's; delete), fingerprints and compares as we do, and writes
+one row and one event. It keeps no promise: no announcement, no intent before the act, no case, no retry, no
+second look. Everything shares the machine's cores, the servers too. Read the ratios.
 
     python bench/services.py [--covers 240] [--workers 1,2,4] [--json]
 """
@@ -26,13 +26,14 @@ import urllib.request
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import psycopg
 from botocore.endpoint import Endpoint
+from botocore.exceptions import ClientError
 from sqlalchemy import event
 from tqdm import tqdm
 
@@ -50,9 +51,6 @@ from coverguard.testing.platform import Platform
 from coverguard.testing.servers import Ministack, Postgres, Seaweed
 from coverguard.testing.stack import Servers, Stack
 from coverguard.worker import Heartbeat
-
-if TYPE_CHECKING:
-    from mypy_boto3_s3.type_defs import CopySourceTypeDef
 
 SIDES = (640, 1000, 1500)
 DISTINCT = 24
@@ -333,20 +331,37 @@ class Bare:
         self.sqs.send_message(QueueUrl=self.events, MessageBody=json.dumps({"cover": event.cover.id}))
 
     def _hide(self, place: StoredObject) -> None:
-        self.s3.list_object_versions(Bucket=place.bucket, Prefix=place.key)
-        self.s3.delete_object(Bucket=place.bucket, Key=place.key)
-        name = f"bare/{place.key}"
-        pinned: CopySourceTypeDef = {
-            "Bucket": place.bucket,
-            "Key": place.key,
-            "VersionId": place.version_id,
-        }
-        self.s3.copy_object(Bucket=self.vault, Key=name, CopySource=pinned)
-        self.s3.get_object(Bucket=self.vault, Key=name)["Body"].read()
-        self.s3.put_object_legal_hold(Bucket=self.vault, Key=name, LegalHold={"Status": "ON"})
-        url = self.urls.url(place.bucket, place.key)
+        """The calls that our hold of one object without renditions makes, one for one, and a stranger's."""
+        s3, bucket, key = self.s3, place.bucket, place.key
+        folder, note, name = key.rpartition("/")[0], f"bare-note/{key}", f"bare/{key}"
+        for prefix in (folder, key):
+            s3.list_object_versions(Bucket=bucket, Prefix=prefix)
+        self._look(note)
+        s3.put_object(Bucket=self.vault, Key=note, Body=b"to be hidden")
+        s3.delete_object(Bucket=bucket, Key=key)
+        s3.list_object_versions(Bucket=bucket, Prefix=key)
+        self._look(note)
+        s3.put_object(Bucket=self.vault, Key=note, Body=b"hidden")
+        data = s3.get_object(Bucket=bucket, Key=key, VersionId=place.version_id)["Body"].read()
+        s3.get_object_tagging(Bucket=bucket, Key=key, VersionId=place.version_id)
+        s3.list_object_versions(Bucket=self.vault, Prefix=name)
+        until = datetime.now(UTC) + timedelta(minutes=1)
+        s3.put_object(
+            Bucket=self.vault, Key=name, Body=data, ObjectLockLegalHoldStatus="ON",
+            ObjectLockMode="GOVERNANCE", ObjectLockRetainUntilDate=until,
+        )  # fmt: skip
+        s3.get_object(Bucket=self.vault, Key=name)["Body"].read()
+        s3.get_object_legal_hold(Bucket=self.vault, Key=name)
+        s3.get_object_retention(Bucket=self.vault, Key=name)
+        s3.head_object(Bucket=self.vault, Key=name)
+        s3.list_object_versions(Bucket=bucket, Prefix=key)
+        self._look(note)
         with contextlib.suppress(urllib.error.HTTPError):
-            urllib.request.urlopen(str(url), timeout=5).close()
+            urllib.request.urlopen(str(self.urls.url(bucket, key)), timeout=5).close()
+
+    def _look(self, note: str) -> None:
+        with contextlib.suppress(ClientError):
+            self.s3.get_object(Bucket=self.vault, Key=note)["Body"].read()
 
 
 def bare(ground: Ground, *, count: int) -> float:

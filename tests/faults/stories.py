@@ -32,10 +32,11 @@ ITEM = ("state", "consequences", "two_people")
 
 def stories(parts, objects) -> dict[str, Story]:
     """Return each cover's story by the platform's id; `objects` lists what lies where."""
-    tables = _tables(parts.database)
+    tables = _Tables(_tables(parts.database))
     lain = _Objects(parts.settings, objects)
     return {
-        cover["cover_id"]: sorted(_Teller(tables, lain, cover).tell()) for cover in tables["cover_version"]
+        cover["cover_id"]: sorted(_Teller(tables, lain, cover).tell())
+        for cover in tables.rows["cover_version"]
     }
 
 
@@ -68,14 +69,28 @@ def _tables(database) -> Mapping[str, list[Row]]:
         }
 
 
+class _Tables:
+    """Every row, found by any column."""
+
+    def __init__(self, rows: Mapping[str, list[Row]]) -> None:
+        self.rows = rows
+        self._by: dict[tuple[str, str], dict[object, list[Row]]] = {}
+        for row in rows["outbox"]:  # an event about a cover has a key that begins with its reference
+            row["about"] = row["idempotency_key"].partition(":")[0]
+
+    def of(self, table: str, column: str, wanted: object) -> list[Row]:
+        if (table, column) not in self._by:
+            index = self._by[table, column] = defaultdict(list)
+            for row in self.rows[table]:
+                index[row[column]].append(row)
+        return self._by[table, column].get(wanted, [])
+
+
 class _Teller:
     """Tells of one cover."""
 
-    def __init__(self, tables: Mapping[str, list[Row]], lain: _Objects, cover: Row) -> None:
-        self.tables, self.lain, self.cover = tables, lain, cover
-
-    def of(self, table: str, column: str, wanted: object) -> list[Row]:
-        return [row for row in self.tables[table] if row[column] == wanted]
+    def __init__(self, tables: _Tables, lain: _Objects, cover: Row) -> None:
+        self.of, self.lain, self.cover = tables.of, lain, cover
 
     def tell(self) -> Iterator[str]:
         yield f"mode {self.cover['mode']}, deleted {self.cover['deleted_at'] is not None}"
@@ -115,7 +130,7 @@ class _Teller:
         yield f"vault {self.lain.vault(row['ref'])}"
 
     def _events(self) -> Iterator[str]:
-        mine = [row for row in self.tables["outbox"] if row["idempotency_key"].startswith(self.cover["ref"])]
+        mine = self.of("outbox", "about", self.cover["ref"])
         pipeline = [row for row in mine if row["topic"] == "pipeline"]
         for row in sorted(pipeline, key=lambda row: row["id"])[-1:]:
             body = json.loads(row["body"])

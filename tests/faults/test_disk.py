@@ -69,5 +69,7 @@ def test_a_disk_that_fails_delays_and_loses_nothing(tmp_path, clean):
                     towns.until(lambda: bites() >= BITES, patience=60, what=f"{what} never bit")
                 assert worker.popen.poll() is None, f"the worker died of {what}"
             towns.until(town.drained)
-            assert not re.search(r'"event":"bug"', worker.log.read_text()), "a full disk is no bug"
+            said = worker.log.read_text()
+            assert re.search(r'"error":"(OSError|OperationalError)"', said), "the worker noticed nothing"
+            assert '"event":"bug"' not in said, "a full disk is no bug"
         town.judge(clean)

@@ -35,7 +35,7 @@ class OneBatch:
 def served(*attempts):
     queue, log = OneBatch(attempts), Log(io.StringIO())
     lease = timedelta(seconds=60)
-    worker = Worker(queues=[queue], handle=lambda delivery: Done(note="pass"), lease=lease, log=log)
+    worker = Worker(queues=[queue], handle=lambda _: Done(note="pass"), lease=lease, log=log)
     with Heartbeat(lease=lease, log=log) as heartbeat:
         assert worker.serve_once(heartbeat, threading.Event())
     return queue.said

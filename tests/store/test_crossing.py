@@ -38,7 +38,7 @@ from coverguard.model import (
     View,
 )
 from coverguard.policy import ListRule
-from coverguard.retrying import uncontended
+from coverguard.retrying import TURNS, uncontended
 from coverguard.screening import AnswerRecorder, RecordingRules
 from coverguard.screening.recording import request_hold
 from coverguard.store import alarms, cases, covers, lists, outbox, quarantines, rows, schema, screenings
@@ -747,5 +747,35 @@ def test_who_leases_does_not_wait_for_who_is_leasing(crossing, database):
     assert {ours.body, theirs.body} == {"a", "b"}
 
 
-def test_contention_is_a_transient_error_that_says_nothing_of_rows():
-    assert issubclass(Contention, TransientError)
+@pytest.mark.parametrize("failures", [0, 1, TURNS - 1, TURNS])
+def test_a_verb_is_run_again_a_few_times_and_then_it_is_somebody_elses_turn_to_retry(failures, clock):
+    """The last error is no contention any more, or each caller up the road would begin all over."""
+    left = [Contention("given up")] * failures
+    tries = []
+
+    def verb():
+        tries.append(None)
+        if left:
+            raise left.pop()
+        return "done"
+
+    if failures < TURNS:
+        assert uncontended(verb, clock=clock) == "done"
+        assert len(tries) == failures + 1
+    else:
+        with pytest.raises(TransientError) as caught:
+            uncontended(verb, clock=clock)
+        assert type(caught.value) is TransientError
+        assert len(tries) == TURNS
+
+
+def test_nothing_else_is_run_again_at_once(clock):
+    tries = []
+
+    def verb():
+        tries.append(None)
+        raise TransientError("the server is gone")
+
+    with pytest.raises(TransientError, match="gone"):
+        uncontended(verb, clock=clock)
+    assert len(tries) == 1
