@@ -2,9 +2,9 @@
 
 Real servers on loopback (SQS: ministack, S3: SeaweedFS, PostgreSQL with fsync), real worker and keeper
 processes. The peer runs in the same run on the same servers: one bare boto3 loop that makes the same calls
-to SQS and S3 (receive, read; for a match all of a hold's; delete), fingerprints and compares as we do, and writes
-one row and one event. It keeps no promise: no announcement, no intent before the act, no case, no retry, no
-second look. Everything shares the machine's cores, the servers too. Read the ratios.
+to SQS and S3 (receive, read; for a match all of a hold's; delete), fingerprints and compares as we do, and
+writes one row and one event. It keeps no promise: no announcement, no intent before the act, no case, no
+retry, no second look. Everything shares the machine's cores, the servers too. Read the ratios.
 
     python bench/services.py [--covers 240] [--workers 1,2,4] [--json]
 """
