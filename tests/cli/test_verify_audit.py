@@ -64,7 +64,7 @@ def test_a_deployment_without_a_row(tmp_path, capsys):
         (["UPDATE audit SET actor = 'Eve' WHERE id = 2"], "changed_row", 2),
         (["DELETE FROM audit WHERE id = 2"], "removed_row", 2),
         (["INSERT INTO audit SELECT 9, at - 7200000000, actor, role, verb, subject, facts, digest FROM audit "
-         + "WHERE id = 2"], "inserted_row", 9),
+          "WHERE id = 2"], "inserted_row", 9),
         (["DELETE FROM audit_chain WHERE seq = 2"], "removed_links", None),
         (["DELETE FROM audit WHERE id > 1", "DELETE FROM audit_chain WHERE seq > 1",
           "DELETE FROM audit_head"], "cut_tail", None),

@@ -75,7 +75,7 @@ def front(stack):
 @pytest.fixture
 def deployment(stack, front, postgres, tmp_path):
     sqs = stack.client("sqs")
-    for url in sqs.list_queues().get("QueueUrls", []):  # what the tests of rights sent, to see whether they may
+    for url in sqs.list_queues().get("QueueUrls", []):  # what the tests of rights sent
         sqs.purge_queue(QueueUrl=url)
     ledger = Ledger(postgres, f"served_{secrets.token_hex(4)}")
     made = Deployment(stack, front, home=tmp_path / "home", logs=tmp_path, ledger=ledger)
