@@ -15,6 +15,11 @@ from coverguard.local.keys import LocalSigner
 from coverguard.telemetry import Log
 
 
+AN_INSERTED_ROW = """
+INSERT INTO audit SELECT 9, at - 7200000000, actor, role, verb, subject, facts, digest FROM audit WHERE id = 2
+"""
+
+
 @pytest.fixture(scope="module")
 def sealed(tmp_path_factory):
     """A deployment with four sealed rows: two in each of two heads, the first archived."""
@@ -63,8 +68,7 @@ def test_a_deployment_without_a_row(tmp_path, capsys):
     [
         (["UPDATE audit SET actor = 'Eve' WHERE id = 2"], "changed_row", 2),
         (["DELETE FROM audit WHERE id = 2"], "removed_row", 2),
-        (["INSERT INTO audit SELECT 9, at - 7200000000, actor, role, verb, subject, facts, digest FROM audit "
-          "WHERE id = 2"], "inserted_row", 9),
+        ([AN_INSERTED_ROW], "inserted_row", 9),
         (["DELETE FROM audit_chain WHERE seq = 2"], "removed_links", None),
         (["DELETE FROM audit WHERE id > 1", "DELETE FROM audit_chain WHERE seq > 1",
           "DELETE FROM audit_head"], "cut_tail", None),

@@ -294,7 +294,8 @@ class Town:
         }
         assert stories.faults(self.parts) == []
         assert self.parts.queue(bootstrap.UPLOADS).depth()["dead"] == 0
-        assert [one for one in self.parts.verifier().run() if one.broken] == []
+        broken = [(one.check, one.found) for one in self.parts.verifier().run() if one.broken]
+        assert broken == [], broken
         if clean is not None:
             self._judge_stories(clean, besides)
 
