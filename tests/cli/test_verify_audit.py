@@ -14,7 +14,6 @@ from coverguard.cli import main
 from coverguard.local.keys import LocalSigner
 from coverguard.telemetry import Log
 
-
 AN_INSERTED_ROW = """
 INSERT INTO audit SELECT 9, at - 7200000000, actor, role, verb, subject, facts, digest FROM audit WHERE id = 2
 """
