@@ -264,11 +264,12 @@ class SqsQueue:
                 answer = self._client.send_message_batch(QueueUrl=url, Entries=batch)
             failed = {one["Id"]: one["Code"] for one in answer.get("Failed", ())}
             refused = next((code for code in failed.values() if code in _REFUSED), refused)
-            batch = [one for one in batch if failed.get(one["Id"]) not in {None, *_REFUSED}]
+            sent = {one["Id"] for one in answer.get("Successful", ())}
+            batch = [one for one in batch if one["Id"] not in sent and failed.get(one["Id"]) not in _REFUSED]
             if not batch:
                 break
             if number == SENDING_ROUNDS:
-                raise TransientError(f"cannot send to queue {self.name}: {failed[batch[0]['Id']]}")
+                raise TransientError(f"cannot send to queue {self.name}: {failed.get(batch[0]['Id'], '')}")
             self._clock.sleep(backoff(number) / 20)
         if refused:
             raise BadMessage(f"queue {self.name} takes no such message: {refused}")
