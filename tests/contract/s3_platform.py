@@ -1,11 +1,9 @@
-"""The platform's side of an S3 server, as it was given: plain calls of boto3, nothing of ours."""
+"""The platform's side of an S3 server in the contract suite, and buckets for one test after the other."""
 
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Mapping
 from email.utils import format_datetime
-from urllib.parse import quote
 from uuid import uuid4
 
 from botocore.exceptions import ClientError
@@ -15,11 +13,9 @@ from coverguard.aws import clients
 from coverguard.aws.s3 import S3Store
 from coverguard.local.clock import SystemClock
 from coverguard.model import ObjectRef
+from coverguard.testing.buckets import PARAMETERS, S3Buckets
 from coverguard.testing.servers import Endpoint
 
-PARAMETERS = {name: name.replace("-", "") for name in ("Cache-Control", "Content-Disposition")} | {
-    name: name.replace("-", "") for name in ("Content-Encoding", "Content-Language", "Expires")
-}
 MISSING = {"NoSuchKey", "NoSuchObjectLockConfiguration", "NoSuchObjectLegalHold"}
 
 
@@ -33,35 +29,8 @@ def client_of(endpoint: Endpoint, **changed):
     return clients.s3(**(caller | changed))
 
 
-class S3Platform:
-    def __init__(self, client) -> None:
-        self.client = client
-
-    def put(
-        self,
-        bucket: str,
-        key: str,
-        data: bytes,
-        *,
-        content_type: str,
-        metadata: Mapping[str, str] | None = None,
-        tags: Mapping[str, str] | None = None,
-        headers: Mapping[str, str] | None = None,
-    ) -> ObjectRef:
-        given = {PARAMETERS[name]: value for name, value in (headers or {}).items()}
-        answer = self.client.put_object(
-            Bucket=bucket,
-            Key=key,
-            Body=data,
-            ContentType=content_type,
-            Metadata=dict(metadata or {}),
-            Tagging="&".join(f"{quote(name)}={quote(value)}" for name, value in (tags or {}).items()),
-            **given,
-        )
-        return ObjectRef(bucket=bucket, key=key, version_id=answer["VersionId"])
-
-    def delete(self, bucket: str, key: str) -> None:
-        self.client.delete_object(Bucket=bucket, Key=key)
+class S3Platform(S3Buckets):
+    """What the contract asks of it besides."""
 
     def served(self, bucket: str, key: str) -> Served | None:
         try:

@@ -30,6 +30,39 @@ def proxy():
         thread.join()
 
 
+class Promising(socketserver.BaseRequestHandler):
+    """Says that it goes on, and is gone."""
+
+    def handle(self):
+        self.server.heads.append(self.request.recv(65_536))
+        self.request.sendall(b"HTTP/1.1 100 Continue\r\n")
+
+
+def test_nothing_is_sent_on_a_promise():
+    """A connection that ends in the head of `100 Continue` is read for ever by the library."""
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Promising) as server:
+        server.heads = []
+        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+        s3 = clients.s3(
+            endpoint_url=f"http://127.0.0.1:{server.server_address[1]}",
+            aws_access_key_id="key",
+            aws_secret_access_key="secret",
+            region_name="us-east-1",
+        )
+        asking = threading.Thread(target=lambda: put(s3), daemon=True)
+        asking.start()
+        asking.join(60)
+        server.shutdown()
+        assert not asking.is_alive()
+        assert server.heads
+        assert not [head for head in server.heads if b"expect" in head.lower()]
+
+
+def put(s3):
+    with pytest.raises(clients.FOREIGN):
+        s3.put_object(Bucket="bucket", Key="key", Body=b"bytes")
+
+
 @pytest.mark.parametrize("after", AFTER_A_LINE[:-1])
 def test_what_was_cut_in_its_head_is_an_error(proxy, after):
     proxy.switch(Fault(kind=Kind.CUT, after=after))

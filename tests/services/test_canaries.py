@@ -35,7 +35,7 @@ from world import (
 
 from coverguard.errors import CoverguardError
 from coverguard.hashlist import ListFormat
-from coverguard.model import Algorithm, Category, ListAction, Reject, Surface
+from coverguard.model import Algorithm, Category, ListAction, Reject, Retry, Surface
 from coverguard.store import lists
 from coverguard.store.engine import Database
 from coverguard.testing.pictures import hostile
@@ -227,12 +227,17 @@ class Story:
             lists.note_change(tx, list_id=1, kind="entries", entries=1, now=world.clock.now())
         hidden = world.announce(picture(5), f"{COVER}-hidden", key=f"{KEY} hidden", uploader=UPLOADER)
         self.attempt(world.deliver, hidden.body)
-        assert world.settled(hidden.body) is None
+        assert isinstance(world.settled(hidden.body), Retry)
         self.bodies.append(hidden.body)
 
     def serve(self) -> None:
-        """The same messages through a queue, so that they end as dead letters."""
+        """The same messages through a queue, to a handler that dies of them: they end as dead letters."""
         world = self.world
+        with world.database.transaction() as tx:
+            tx.exec_driver_sql(
+                "CREATE TRIGGER bug BEFORE INSERT ON account BEGIN SELECT RAISE(ABORT, 'a bug'); END"
+            )
+        assert world.settled(self.bodies[-1]) is None
         queue = world.parts.queue("uploads")
         queue.send(self.bodies)
         heartbeat, stop = Heartbeat(lease=world.settings.lease, log=world.parts.log), threading.Event()
@@ -240,6 +245,8 @@ class Story:
             world.worker.serve_once(heartbeat, stop)
             world.clock.go_on(timedelta(minutes=3))
         assert queue.depth()["dead"] >= len(self.bodies)
+        with world.database.transaction() as tx:
+            tx.exec_driver_sql("DROP TRIGGER bug")
 
     def keep(self) -> None:
         world = self.world

@@ -159,8 +159,18 @@ def _make(service: Any, config: Config, caller: dict[str, str]) -> Any:  # noqa:
     with at_start(f"make a client of {service}"):
         chosen: dict[str, Any] = dict(caller)
         client = boto3.session.Session().client(service, config=config, **chosen)
+    client.meta.events.register_last("before-call", _expect_nothing)
     client.meta.events.register("before-parse", _require_whole)
     return client
+
+
+def _expect_nothing(params: dict[str, Any], **_: object) -> None:
+    """Send the body with the head instead of waiting for `100 Continue`.
+
+    The library reads that answer's head until an empty line; where the connection ends before, it reads for
+    ever, and no time limit holds. Our bodies are small.
+    """
+    params["headers"].pop("Expect", None)
 
 
 def _require_whole(response_dict: dict[str, Any], **_: object) -> None:

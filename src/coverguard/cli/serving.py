@@ -19,12 +19,14 @@ from coverguard.access import Verb, require
 from coverguard.acting.places import segment
 from coverguard.cli.output import Commands, add_json, document, person, say, table
 from coverguard.errors import BadMessage, ConfigurationError, TransientError
+from coverguard.keeper import Keeper
 from coverguard.local import fileserver
 from coverguard.messages import Cover, CoverUploaded, StoredObject, dump, from_micros
 from coverguard.model import Mode, Surface
 from coverguard.settings import home_of
 from coverguard.store.roles import creation
 from coverguard.telemetry import Log
+from coverguard.worker import Worker
 
 AT_ONCE: Final = 100  # dead letters between two steps of the bar
 
@@ -97,26 +99,27 @@ def _until_told(run: Callable[[threading.Event], None]) -> int:
 
 
 def _worker(options: argparse.Namespace) -> int:
-    log = Log()
-    with bootstrap.deployment(home_of(options.home), log=log) as parts:
-        parts.require_safe_store()
-        parts.require_sound_queues()
-        worker = parts.worker()
-        with parts.monitor(worker, port=options.metrics_port) as port:
-            log.line("worker_started", pid=os.getpid(), port=port)
-            return _until_told(worker.run)
+    return _serve(options, bootstrap.Deployment.worker, started="worker_started")
 
 
 def _keeper(options: argparse.Namespace) -> int:
+    return _serve(options, bootstrap.Deployment.keeper, started="keeper_started")
+
+
+def _serve(
+    options: argparse.Namespace, make: Callable[[bootstrap.Deployment], Worker | Keeper], *, started: str
+) -> int:
+    """Ask once whether the outside is safe to act on, then run until told to stop."""
     log = Log()
     with bootstrap.deployment(home_of(options.home), log=log) as parts:
+        process = make(parts)
         parts.require_safe_store()
         parts.require_sound_queues()
-        parts.require_locked_heads()
-        keeper = parts.keeper()
-        with parts.monitor(keeper, port=options.metrics_port) as port:
-            log.line("keeper_started", pid=os.getpid(), port=port)
-            return _until_told(keeper.run)
+        if isinstance(process, Keeper):
+            parts.require_locked_heads()
+        with parts.monitor(process, port=options.metrics_port) as port:
+            log.line(started, pid=os.getpid(), port=port)
+            return _until_told(process.run)
 
 
 def _files(options: argparse.Namespace) -> int:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final, Self
 from urllib.parse import quote
 
 from botocore.exceptions import ClientError
@@ -22,18 +22,31 @@ from coverguard.testing.servers import Endpoint
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
 
+PARAMETERS: Final = {
+    name: name.replace("-", "")
+    for name in ("Cache-Control", "Content-Disposition", "Content-Encoding", "Content-Language", "Expires")
+}
+"""Content headers and what boto3 calls them."""
+
 MISSING: Final = frozenset({"NoSuchKey", "NoSuchVersion", "404", "405", "MethodNotAllowed"})
 
 
 class S3Buckets:
     """What `testing.platform.Platform` asks of a store, on a real S3 server."""
 
-    def __init__(self, endpoint: Endpoint) -> None:
-        self.client: S3Client = clients.s3(
-            endpoint_url=endpoint.url,
-            aws_access_key_id=endpoint.access_key,
-            aws_secret_access_key=endpoint.secret_key,
-            region_name=endpoint.region,
+    def __init__(self, client: S3Client) -> None:
+        self.client = client
+
+    @classmethod
+    def at(cls, endpoint: Endpoint) -> Self:
+        """The buckets of a server."""
+        return cls(
+            clients.s3(
+                endpoint_url=endpoint.url,
+                aws_access_key_id=endpoint.access_key,
+                aws_secret_access_key=endpoint.secret_key,
+                region_name=endpoint.region,
+            )
         )
 
     def make(self, name: str, *, public: bool = False, locked: bool = False) -> None:
@@ -59,7 +72,10 @@ class S3Buckets:
         content_type: str,
         metadata: Mapping[str, str] | None = None,
         tags: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> ObjectRef:
+        """Put a version; `headers` are content headers by their names in HTTP."""
+        given: dict[str, Any] = {PARAMETERS[name]: value for name, value in (headers or {}).items()}
         tagging = "&".join(f"{quote(name)}={quote(value)}" for name, value in (tags or {}).items())
         put = self.client.put_object(
             Bucket=bucket,
@@ -68,6 +84,7 @@ class S3Buckets:
             ContentType=content_type,
             Metadata=dict(metadata or {}),
             Tagging=tagging,
+            **given,
         )
         return ObjectRef(bucket=bucket, key=key, version_id=put["VersionId"])
 

@@ -45,7 +45,7 @@ class Stack:
     queue_urls: dict[str, str] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.buckets = S3Buckets(self.servers.s3)
+        self.buckets = S3Buckets.at(self.servers.s3)
 
     @property
     def environment(self) -> Mapping[str, str]:
