@@ -14,6 +14,8 @@ from coverguard.cli import main
 from coverguard.local.keys import LocalSigner
 from coverguard.telemetry import Log
 
+pytestmark = pytest.mark.thorough
+
 AN_INSERTED_ROW = """
 INSERT INTO audit SELECT 9, at - 7200000000, actor, role, verb, subject, facts, digest FROM audit WHERE id = 2
 """

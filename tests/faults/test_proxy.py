@@ -11,6 +11,8 @@ import pytest
 from coverguard.aws import clients
 from coverguard.testing.proxy import PASS, Fault, Kind, Proxy
 
+pytestmark = pytest.mark.thorough
+
 BODY = bytes(range(256)) * 400
 
 

@@ -24,6 +24,8 @@ from coverguard.ports import Page
 from coverguard.store import alarms, lists
 from coverguard.worker import Heartbeat
 
+pytestmark = pytest.mark.thorough
+
 MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
 Scenario = Callable[[World], Iterator[str]]
 SCENARIOS: dict[str, Scenario] = {}

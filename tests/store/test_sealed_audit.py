@@ -26,6 +26,8 @@ from coverguard.store import audit
 from coverguard.testing.faults import FaultPlan, FaultyDatabase
 from coverguard.trail import START, link
 
+pytestmark = pytest.mark.thorough
+
 SECOND = timedelta(seconds=1)
 MINUTE = timedelta(minutes=1)
 SIGNER = LocalSigner(b"\x01" * 32)
