@@ -99,16 +99,14 @@ def _until_told(run: Callable[[threading.Event], None]) -> int:
 
 
 def _worker(options: argparse.Namespace) -> int:
-    return _serve(options, bootstrap.Deployment.worker, started="worker_started")
+    return _serve(options, bootstrap.Deployment.worker)
 
 
 def _keeper(options: argparse.Namespace) -> int:
-    return _serve(options, bootstrap.Deployment.keeper, started="keeper_started")
+    return _serve(options, bootstrap.Deployment.keeper)
 
 
-def _serve(
-    options: argparse.Namespace, make: Callable[[bootstrap.Deployment], Worker | Keeper], *, started: str
-) -> int:
+def _serve(options: argparse.Namespace, make: Callable[[bootstrap.Deployment], Worker | Keeper]) -> int:
     """Ask once whether the outside is safe to act on, then run until told to stop."""
     log = Log()
     with bootstrap.deployment(home_of(options.home), log=log) as parts:
@@ -118,7 +116,10 @@ def _serve(
         if isinstance(process, Keeper):
             parts.require_locked_heads()
         with parts.monitor(process, port=options.metrics_port) as port:
-            log.line(started, pid=os.getpid(), port=port)
+            if isinstance(process, Keeper):
+                log.line("keeper_started", pid=os.getpid(), port=port)
+            else:
+                log.line("worker_started", pid=os.getpid(), port=port)
             return _until_told(process.run)
 
 
