@@ -64,7 +64,9 @@ def faults(parts) -> list[str]:
 def _tables(database) -> Mapping[str, list[Row]]:
     with database.reading() as tx:
         return {
-            name.rpartition(".")[2]: [dict(row) for row in tx.execute(select(table)).mappings()]
+            name.rpartition(".")[2]: [
+                dict(row) for row in tx.execute(select(table).order_by(*table.primary_key.columns)).mappings()
+            ]  # in the order of writing: PostgreSQL gives a row that was changed later
             for name, table in metadata.tables.items()
         }
 

@@ -293,7 +293,8 @@ class Town:
             "case_item": listed,
             "quarantine": listed,
         }
-        assert stories.faults(self.parts) == []
+        found = stories.faults(self.parts)
+        assert found == [], found
         assert self.parts.queue(bootstrap.UPLOADS).depth()["dead"] == 0
         broken = {one.check: list(one.found) for one in self.parts.verifier().run() if one.broken}
         if (
