@@ -312,7 +312,7 @@ def test_a_write_of_our_own_is_no_upload(world):
     with pytest.raises(TransientError):
         told_of(world, ours)
     with world.database.transaction() as tx:
-        own_writes.note_version(tx, row, ours, cover_version_ids=[])
+        own_writes.note_version(tx, row, ours, moved=[])
     assert told_of(world, ours) == Done(note="own_write")
     assert len(world.rows("cover_version")) == 1
 

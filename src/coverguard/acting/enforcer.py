@@ -233,7 +233,7 @@ class Enforcer:
             return Presence.REPLACED
         with self.database.transaction() as tx:
             moved = covers.lock_many(tx, quarantines.covers_of(tx, row))
-            own_writes.note_version(tx, row, there, cover_version_ids=[cover.id for cover in moved])
+            own_writes.note_version(tx, row, there, moved=moved)
             audit.write(tx, now=self.clock.now(), verb="restore", subject=row.ref)
         return Presence.CURRENT
 

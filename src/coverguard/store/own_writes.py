@@ -29,17 +29,15 @@ def withdraw(tx: Connection, row: Row[Any]) -> None:
     tx.execute(delete(own_write).where(own_write.c.quarantine_id == row.id, own_write.c.version_id.is_(None)))
 
 
-def note_version(tx: Connection, row: Row[Any], ref: ObjectRef, *, cover_version_ids: Sequence[int]) -> None:
-    """It is there as this version; these cover versions lie there now."""
+def note_version(tx: Connection, row: Row[Any], ref: ObjectRef, *, moved: Sequence[Row[Any]]) -> None:
+    """It is there as this version; these cover versions, locked before, lie there now."""
     mine = own_write.c.quarantine_id == row.id
     tx.execute(update(own_write).where(mine).values(version_id=ref.version_id))
-    for cover_version_id in cover_version_ids:
-        _move(tx, cover_version_id, row, ref)
+    for cover in moved:
+        _move(tx, cover, row, ref)
 
 
-def _move(tx: Connection, cover_version_id: int, row: Row[Any], ref: ObjectRef) -> None:
-    mine = cover_version.c.id == cover_version_id
-    cover = tx.execute(select(cover_version).where(mine)).one()
+def _move(tx: Connection, cover: Row[Any], row: Row[Any], ref: ObjectRef) -> None:
     old = (row.bucket, row.key, row.version_id)
     values: dict[str, Any] = {
         "renditions": [
@@ -51,7 +49,7 @@ def _move(tx: Connection, cover_version_id: int, row: Row[Any], ref: ObjectRef) 
     }
     if (cover.bucket, cover.key, cover.version_id) == old:
         values["version_id"] = ref.version_id
-    tx.execute(update(cover_version).where(mine).values(values))
+    tx.execute(update(cover_version).where(cover_version.c.id == cover.id).values(values))
 
 
 def now_at(tx: Connection, row: Row[Any]) -> ObjectRef | None:
