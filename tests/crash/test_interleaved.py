@@ -222,6 +222,8 @@ def test_however_they_cross_the_last_verdict_is_what_strangers_see(scene, mode, 
             turns.run(Cast(scene, stage, upload, turns, appeal=appeal).acts())
             scene.close()
             stage.settle_down()
+            stage.keeper.find_late_renditions()  # one of the thirty looks of its quarter of an hour
+            stage.settle_down()
             assert not wrong(stage, upload), f"seed {seed + run}"
             ends.add(stage.state(upload))
     print(f"ended {sorted(ends)}")

@@ -83,7 +83,9 @@ class Storm:
                 else (lambda: proxy.befell[fault.kind] > before)
             )
             print(f"{time.time():.1f} {service} {fault}")
-            towns.until(bit, patience=BITES_WITHIN, what=f"{fault} of {service} never bit")
+            # who had just started when the last fault came may be gone since, and nobody would meet this one
+            met = lambda: self.look_after() or bit()  # noqa: E731
+            towns.until(met, patience=BITES_WITHIN, what=f"{fault} of {service} never bit")
 
     def _kill(self, victim):
         print(f"{time.time():.1f} kill {victim}")

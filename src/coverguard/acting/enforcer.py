@@ -278,7 +278,10 @@ class Enforcer:
             return
         known = {ref_of(row) for row in live}
         found = [ref_of(row) for row in live if row.rendition and (not row.wanted or _below(row, main))]
-        found += [ref for ref in self._renditions(cover) if ref not in known]
+        with self.database.reading() as tx:
+            earlier = [ref_of(row) for row in quarantines.renditions_before(tx, main)]
+        listed = dict.fromkeys((*earlier, *self._renditions(cover)))  # each once, in order
+        found += [ref for ref in listed if ref not in known]
         if not found:
             return
         with self.database.transaction() as tx:

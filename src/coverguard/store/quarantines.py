@@ -148,6 +148,27 @@ def of_cover(tx: Connection, cover_version_id: int) -> Sequence[Row[Any]]:
     return tx.execute(found).all()
 
 
+def renditions_before(tx: Connection, main: Row[Any]) -> Sequence[Row[Any]]:
+    """Ended rows of a cover's renditions from before this hold of the cover, where this hold has none yet.
+
+    The store need not show such an object now: a block under its ended row may have come late, and whoever
+    made it is about to take it away.
+    """
+    later_row = quarantine.alias()
+    since = (
+        select(later_row.c.id)
+        .where(
+            later_row.c.id > main.id,
+            later_row.c.bucket == quarantine.c.bucket,
+            later_row.c.key == quarantine.c.key,
+            later_row.c.version_id == quarantine.c.version_id,
+        )
+        .exists()
+    )
+    mine = (quarantine.c.cover_version_id == main.cover_version_id, quarantine.c.rendition)
+    return tx.execute(select(quarantine).where(*mine, quarantine.c.id < main.id, ~LIVE, ~since)).all()
+
+
 def _claimed_for(cover_version_id: int) -> ColumnElement[bool]:
     items = select(case_item.c.id).where(case_item.c.cover_version_id == cover_version_id)
     answers = select(screening.c.id).where(screening.c.cover_version_id == cover_version_id)
