@@ -18,6 +18,8 @@ class Role(StrEnum):
     MODERATOR = "moderator"
     SENIOR_MODERATOR = "senior_moderator"
     SUPPORT = "support"
+    TRUSTED_FLAGGER = "trusted_flagger"
+    HOTLINE = "hotline"
     LIST_READER = "list_reader"
     LIST_EDITOR = "list_editor"
     OPERATOR = "operator"
@@ -29,20 +31,34 @@ class Verb(StrEnum):
     DECIDE = "decide an item"
     REOPEN = "reopen an item"
     HIDE_ACCOUNT = "hide an account"
+    TAKE_DOWN = "take an account down"
+    LIFT_TAKEDOWN = "lift a takedown"
+    FILE_REPORT = "file a report"
+    DEMAND_REMOVAL = "demand a removal"
+    READ_REPORTS = "read reports"
+    ANSWER_REPORTS = "answer reports"
+    READ_CLOCKS = "read clocks"
+    MANAGE_KEYS = "manage keys of the platform's interface"
+    SHOW_LISTS = "see which lists there are"
     READ_LISTS = "match against lists"
     EDIT_LISTS = "change lists and rules"
     OPERATE = "operate the service"
     READ_AUDIT = "read the audit trail"
 
 
+MODERATING: Final = frozenset(
+    {Verb.READ_CASES, Verb.DECIDE, Verb.READ_REPORTS, Verb.ANSWER_REPORTS, Verb.READ_CLOCKS}
+)
 TABLE: Final[Mapping[Role, frozenset[Verb]]] = {
-    Role.MODERATOR: frozenset({Verb.READ_CASES, Verb.DECIDE}),
-    Role.SENIOR_MODERATOR: frozenset({Verb.READ_CASES, Verb.DECIDE, Verb.REOPEN}),
-    Role.SUPPORT: frozenset({Verb.HIDE_ACCOUNT}),
-    Role.LIST_READER: frozenset({Verb.READ_LISTS}),
-    Role.LIST_EDITOR: frozenset({Verb.EDIT_LISTS}),
-    Role.OPERATOR: frozenset({Verb.OPERATE}),
-    Role.AUDITOR: frozenset({Verb.READ_CASES, Verb.READ_AUDIT}),
+    Role.MODERATOR: MODERATING | {Verb.HIDE_ACCOUNT, Verb.TAKE_DOWN},
+    Role.SENIOR_MODERATOR: MODERATING | {Verb.HIDE_ACCOUNT, Verb.TAKE_DOWN, Verb.REOPEN, Verb.LIFT_TAKEDOWN},
+    Role.SUPPORT: frozenset({Verb.HIDE_ACCOUNT, Verb.FILE_REPORT}),  # sees nothing, shows nothing again
+    Role.TRUSTED_FLAGGER: frozenset({Verb.FILE_REPORT}),
+    Role.HOTLINE: frozenset({Verb.FILE_REPORT, Verb.DEMAND_REMOVAL}),
+    Role.LIST_READER: frozenset({Verb.SHOW_LISTS, Verb.READ_LISTS}),
+    Role.LIST_EDITOR: frozenset({Verb.SHOW_LISTS, Verb.EDIT_LISTS}),
+    Role.OPERATOR: frozenset({Verb.OPERATE, Verb.READ_CLOCKS, Verb.MANAGE_KEYS}),
+    Role.AUDITOR: frozenset({Verb.READ_CASES, Verb.READ_AUDIT, Verb.READ_CLOCKS}),
 }
 
 

@@ -99,17 +99,47 @@ class TakedownEvent(StrEnum):
 
 
 TAKEDOWN: Final[Mapping[TakedownState, Mapping[TakedownEvent, TakedownState]]] = {
-    TakedownState.REQUESTED: {TakedownEvent.ENUMERATE: TakedownState.ENUMERATED},
-    TakedownState.ENUMERATED: {TakedownEvent.DARKEN: TakedownState.DARK},
+    TakedownState.REQUESTED: {
+        TakedownEvent.ENUMERATE: TakedownState.ENUMERATED,
+        TakedownEvent.LIFT: TakedownState.LIFTED,
+    },
+    TakedownState.ENUMERATED: {
+        TakedownEvent.DARKEN: TakedownState.DARK,
+        TakedownEvent.REAPPEAR: TakedownState.ENUMERATED,
+        TakedownEvent.LIFT: TakedownState.LIFTED,
+    },
     TakedownState.DARK: {
         TakedownEvent.VERIFY: TakedownState.VERIFIED_GONE,
         TakedownEvent.REAPPEAR: TakedownState.ENUMERATED,
+        TakedownEvent.LIFT: TakedownState.LIFTED,
     },
     TakedownState.VERIFIED_GONE: {
         TakedownEvent.REAPPEAR: TakedownState.ENUMERATED,
         TakedownEvent.LIFT: TakedownState.LIFTED,
     },
     TakedownState.LIFTED: {},
+}
+
+
+class ReportState(StrEnum):
+    RECEIVED = "received"
+    HIDDEN = "hidden"  # something of what it names is unreachable, until a person decides
+    DECIDED = "decided"  # people have decided on all of it
+
+
+class ReportEvent(StrEnum):
+    HIDE = "hide"
+    DECIDE = "decide"
+    REOPEN = "reopen"  # an appeal, or something new
+
+
+REPORT: Final[Mapping[ReportState, Mapping[ReportEvent, ReportState]]] = {
+    ReportState.RECEIVED: {
+        ReportEvent.HIDE: ReportState.HIDDEN,
+        ReportEvent.DECIDE: ReportState.DECIDED,
+    },
+    ReportState.HIDDEN: {ReportEvent.DECIDE: ReportState.DECIDED},
+    ReportState.DECIDED: {ReportEvent.REOPEN: ReportState.RECEIVED},
 }
 
 

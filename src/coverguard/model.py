@@ -110,6 +110,46 @@ class PartyRole(StrEnum):
     WITNESS = "witness"
 
 
+class TakedownCause(StrEnum):
+    """Why everything of an account goes dark. A takedown is lifted when none of its causes is left."""
+
+    TERMINATION = "termination"  # the platform ended the account, for child safety or for a reason unknown
+    VERDICT = "verdict"  # a person confirmed child abuse imagery
+    REPORT = "report"  # the effects table said so for this reporter
+    SUPPORT = "support"  # hidden until somebody looks
+    PERSON = "person"  # somebody who may decided it
+
+
+class ReporterKind(StrEnum):
+    ANONYMOUS = "anonymous"  # anybody, with or without a name
+    PLATFORM = "platform"  # sent by the platform's own report button, as a message
+    SUPPORT = "support"
+    TRUSTED_FLAGGER = "trusted_flagger"
+    HOTLINE = "hotline"  # a signed request of a body that removes child abuse imagery
+
+
+class TargetKind(StrEnum):
+    COVER = "cover"
+    PLAYLIST = "playlist"
+    ACCOUNT = "account"
+
+
+class TargetEffect(StrEnum):
+    """What became of a named thing."""
+
+    NONE = "none"  # not looked at yet
+    HIDDEN = "hidden"
+    CAPPED = "capped"  # not hidden by machine: a cap is spent, a person is told
+    RESCREENED = "rescreened"
+    UNKNOWN = "unknown"  # we have no such thing (yet)
+
+
+class ThreadAuthor(StrEnum):
+    REPORTER = "reporter"
+    STAFF = "staff"
+    AUTOMATIC = "automatic"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ObjectRef:
     """One version of one object. Never a URL."""
@@ -361,6 +401,7 @@ class Basis(StrEnum):
 class Channel(StrEnum):
     CLI = "cli"
     CONSOLE = "console"
+    API = "api"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

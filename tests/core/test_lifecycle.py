@@ -12,12 +12,14 @@ MACHINES = {
     "item": (lifecycle.ITEM, lifecycle.ItemState, lifecycle.ItemEvent),
     "quarantine": (lifecycle.QUARANTINE, lifecycle.QuarantineState, lifecycle.QuarantineEvent),
     "takedown": (lifecycle.TAKEDOWN, lifecycle.TakedownState, lifecycle.TakedownEvent),
+    "report": (lifecycle.REPORT, lifecycle.ReportState, lifecycle.ReportEvent),
     "sweep": (lifecycle.SWEEP, lifecycle.SweepState, lifecycle.SweepEvent),
 }
 FINAL = {
     "item": set(),
     "quarantine": {"released", "superseded", "destroyed", "abandoned"},
     "takedown": {"lifted"},
+    "report": set(),
     "sweep": {"finished"},
 }
 CELLS = [
@@ -69,3 +71,20 @@ def test_one_public_object_sends_a_takedown_back():
     for state in (lifecycle.TakedownState.DARK, lifecycle.TakedownState.VERIFIED_GONE):
         event = lifecycle.TakedownEvent.REAPPEAR
         assert advance(lifecycle.TAKEDOWN, state, event) is lifecycle.TakedownState.ENUMERATED
+
+
+@pytest.mark.parametrize("state", list(lifecycle.TakedownState))
+def test_a_takedown_is_lifted_from_wherever_it_is(state):
+    """An account that is innocent does not wait for its takedown to be complete."""
+    lift = lifecycle.TakedownEvent.LIFT
+    if state is lifecycle.TakedownState.LIFTED:
+        with pytest.raises(IllegalTransition):
+            advance(lifecycle.TAKEDOWN, state, lift)
+    else:
+        assert advance(lifecycle.TAKEDOWN, state, lift) is lifecycle.TakedownState.LIFTED
+
+
+def test_a_report_is_decided_without_having_hidden_anything_and_can_be_taken_up_again():
+    received, _, decided = lifecycle.ReportState
+    assert advance(lifecycle.REPORT, received, lifecycle.ReportEvent.DECIDE) is decided
+    assert advance(lifecycle.REPORT, decided, lifecycle.ReportEvent.REOPEN) is received

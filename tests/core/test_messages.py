@@ -1,5 +1,6 @@
 """What is sent can be read again; what cannot be read is refused without a word of what it said."""
 
+import base64
 import copy
 import json
 import pathlib
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 from coverguard import messages
 from coverguard.errors import BadMessage
 from coverguard.messages import MAX_BODY_BYTES, SCHEMA, Incoming, Outgoing, dump, parse, parse_outgoing
-from coverguard.model import Micros, Surface
+from coverguard.model import Category, Micros, ReporterKind, Surface
 
 CANARY = "zxqcanaryqxz"
 ROOT = pathlib.Path(__file__).parents[2]
@@ -62,6 +63,27 @@ BY_FIELD = {
     "match_type": st.sampled_from(["exact", "near"]),
     "decision": st.sampled_from(["hold", "refer"]),
 }
+OCTETS = st.binary(min_size=32, max_size=32).map(bytes.hex)
+REFERENCES = st.binary(min_size=8, max_size=8).map(lambda octets: f"report-{octets.hex()}")
+SEALED = st.binary(min_size=1, max_size=90).map(lambda octets: base64.b64encode(octets).decode())
+OF_REPORTS = {
+    "reference": REFERENCES,
+    "source": st.sampled_from(ReporterKind),
+    "api_key": REFERENCES.map(lambda ref: ref.replace("report", "key")),
+    "removal": st.booleans(),
+    "mailbox": OCTETS,
+    "network": OCTETS,
+    "details": SEALED,
+    "addition": SEALED,
+    "account": st.integers(1, 2**63 - 1),
+    "after": st.integers(0, 2**63 - 1),
+}
+BY_EVENT = {
+    messages.ContentReported: {"category": st.sampled_from(Category), "urgent": st.booleans()},
+    messages.ReportFiled: OF_REPORTS,
+    messages.ReportAdded: OF_REPORTS,
+    messages.ReportRescreen: OF_REPORTS,
+}
 REASONS = st.sampled_from(["child_safety", "other_violation", "user_request", "unknown"])
 
 
@@ -76,6 +98,7 @@ def strategy(event):
         if name in ("schema_", "type"):
             continue
         values[name] = REASONS if name == "reason" else BY_FIELD.get(name, PLATFORM_IDS)
+        values[name] = BY_EVENT.get(event, {}).get(name, values[name])
         if not field.is_required() and field.default is None:
             values[name] = values[name] | st.none()
     return st.builds(event, **values)
@@ -84,6 +107,22 @@ def strategy(event):
 INCOMING, OUTGOING = types_of(Incoming), types_of(Outgoing)
 READERS = [(event, parse) for event in INCOMING] + [(event, parse_outgoing) for event in OUTGOING]
 NAMED = [pytest.param(*pair, id=pair[0].__name__) for pair in READERS]
+
+
+EXAMPLES_OF_REPORTS = {
+    "reference": "report-0123456789abcdef",
+    "source": "hotline",
+    "api_key": "key-0123456789abcdef",
+    "removal": True,
+    "mailbox": "0f" * 32,
+    "network": "f0" * 32,
+    "details": "c2VhbGVk",
+    "addition": "c2VhbGVk",
+    "account": 3,
+    "after": 4,
+    "category": "intimate_image",
+    "urgent": True,
+}
 
 
 def example(event):
@@ -107,6 +146,8 @@ def example(event):
         "decision": "hold",
         "reason": "unknown",
     }
+    if event in BY_EVENT:
+        known |= EXAMPLES_OF_REPORTS
     document = {name: copy.deepcopy(known.get(name, "x-1")) for name in event.model_fields}
     document["schema"] = document.pop("schema_")
     return document
@@ -177,6 +218,7 @@ PLANTS = {
 }
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("plant", PLANTS)
 @pytest.mark.parametrize(("event", "read"), NAMED)
 def test_no_error_says_what_a_field_said(event, read, plant):
@@ -314,11 +356,16 @@ def validator(direction):
     return jsonschema.Draft202012Validator(schema)
 
 
-VALIDATORS = {"incoming": validator("incoming"), "outgoing": validator("outgoing")}
+VALIDATORS = {
+    "incoming": validator("incoming"),
+    "outgoing": validator("outgoing"),
+    "catalogue": validator("catalogue"),
+}
 DIRECTIONS = [("incoming", event) for event in INCOMING] + [("outgoing", event) for event in OUTGOING]
 WAYS = [pytest.param(*pair, id=pair[1].__name__) for pair in DIRECTIONS]
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(("direction", "event"), WAYS)
 def test_what_is_sent_is_valid_by_the_published_schema(direction, event):
     VALIDATORS[direction].validate(example(event))
@@ -342,6 +389,37 @@ def test_the_two_directions_are_not_taken_for_each_other(pair):
     direction, event = pair
     other = "outgoing" if direction == "incoming" else "incoming"
     assert not VALIDATORS[other].is_valid(example(event))
+
+
+PAGES = st.builds(
+    lambda covers, cursor: {"covers": [json.loads(dump(one)) for one in covers], "next": cursor},
+    st.lists(strategy(messages.CoverUploaded), max_size=3),
+    st.none() | st.text("abc", min_size=1, max_size=9),
+)
+
+
+@given(PAGES)
+def test_a_page_of_the_catalogue_is_valid_by_the_published_schema_and_read(page):
+    VALIDATORS["catalogue"].validate(page)
+    read = messages.parse_catalogue_page(json.dumps(page).encode())
+    assert [json.loads(dump(one)) for one in read.covers] == page["covers"]
+    assert read.next == page["next"]
+
+
+@given(PAGES, st.data())
+def test_what_a_page_misses_is_named_by_field_in_code_and_schema(page, data):
+    page["covers"].append(example(messages.CoverUploaded))
+    where = data.draw(st.sampled_from([page, page["covers"][-1]]))
+    del where[data.draw(st.sampled_from(sorted(set(where) - {"playlist_id", "renditions"})))]
+    assert not VALIDATORS["catalogue"].is_valid(page)
+    with pytest.raises(BadMessage, match="field "):
+        messages.parse_catalogue_page(json.dumps(page).encode())
+
+
+@given(st.binary() | st.recursive(VALUES, st.lists, max_leaves=5).map(lambda one: json.dumps(one).encode()))
+def test_any_page_is_read_or_refused(body):
+    with pytest.raises(BadMessage):
+        messages.parse_catalogue_page(body)
 
 
 # ── time ───────────────────────────────────────────────────────────────────────────────────────────────────

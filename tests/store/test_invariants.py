@@ -102,6 +102,37 @@ VALID: Mapping[str, Mapping[str, Any]] = {
     },
     "queue_message": {"queue": "q", "body": "{}", "sent_at": AT, "visible_at": AT, "attempts": 0},
     "statement": {"event_id": "event #", "kind": "title", "text_sealed": b"t", "said_at": AT},
+    "takedown": {
+        "ref": "takedown-#", "account_id": "@account", "state": "requested", "level": "block",
+        "requested_at": AT, "look_at": AT,
+    },
+    "takedown_cause": {
+        "takedown_id": "@takedown", "kind": "termination", "origin": "origin #", "level": "block",
+        "actor": "a", "role": "r", "added_at": AT,
+    },
+    "takedown_difference": {
+        "takedown_id": "@takedown", "kind": "ledger_only", "bucket": "public", "key": "key #",
+        "version_id": "version #", "found_at": AT,
+    },
+    "api_key": {
+        "ref": "key-#", "name": "name", "role": "support", "secret_sha256": b"secret #", "created_by": "a",
+        "created_at": AT, "expires_at": AT,
+    },
+    "report": {
+        "ref": "report-#", "source": "anonymous", "state": "received", "category": "child_abuse",
+        "urgent": 1, "event_id": "event #", "opted_out": 0, "received_at": AT,
+    },
+    "report_target": {
+        "report_id": "@report", "kind": "cover", "surface": "playlist_cover", "named_id": "cover #",
+        "version": NUMBER, "effect": "none",
+    },
+    "report_item": {"report_id": "@report", "item_id": "@case_item", "named": 1, "added_at": AT},
+    "thread_entry": {
+        "report_id": NUMBER, "seq": NUMBER, "entry_id": "entry #", "author": "reporter", "kind": "report",
+        "text_sealed": b"t", "said_at": AT,
+    },
+    "thread_mail": {"mailbox": b"box #", "seq": NUMBER, "body_sealed": b"b"},
+    "reporter": {"report_id": NUMBER, "contact_sealed": b"c", "expires_at": AT},
 }  # fmt: skip
 
 
@@ -231,6 +262,9 @@ def test_every_table_has_a_valid_row_here(sql: Sql) -> None:
 HELD = {"state": "held", "blocked_at": AT, "vaulted_at": AT}
 CLAIMED = {"state": "claimed", "claimed_by": "Ada", "lease_until": AT}
 FAILED = {"decision": "not_screened", "reason": "object_missing", "first_failed_at": AT}
+BY_ANSWER = {"item_id": None, "screening_id": "@screening"}
+BY_TAKEDOWN = {"item_id": None, "takedown_id": "@takedown", "cover_version_id": "@cover_version"}
+BY_REPORT = {"item_id": None, "report_id": "@report", "cover_version_id": "@cover_version"}
 RULES = {
     "ck_fingerprint_view_quality": [
         ("fingerprint_view", {"quality": -1}),
@@ -268,6 +302,28 @@ RULES = {
     "ck_quarantine_claim_one_claimant": [
         ("quarantine_claim", {"item_id": None}),
         ("quarantine_claim", {"screening_id": "@screening"}),
+        ("quarantine_claim", BY_TAKEDOWN | {"item_id": "@case_item"}),
+        ("quarantine_claim", BY_REPORT | {"screening_id": "@screening"}),
+        ("quarantine_claim", BY_REPORT | {"takedown_id": "@takedown"}),
+    ],
+    "ck_quarantine_claim_for_a_cover": [
+        ("quarantine_claim", BY_TAKEDOWN | {"cover_version_id": None}),
+        ("quarantine_claim", BY_REPORT | {"cover_version_id": None}),
+        ("quarantine_claim", {"cover_version_id": "@cover_version"}),
+        ("quarantine_claim", BY_ANSWER | {"cover_version_id": "@cover_version"}),
+    ],
+    "ck_obligation_one_subject": [
+        ("obligation", {"item_id": None}),
+        ("obligation", {"takedown_id": "@takedown"}),
+        ("obligation", {"report_id": "@report"}),
+        ("obligation", {"item_id": None, "takedown_id": "@takedown", "report_id": "@report"}),
+    ],
+    "ck_takedown_lifted": [
+        ("takedown", {"state": "lifted"}),
+        *(
+            ("takedown", {"state": state, "lifted_at": AT})
+            for state in ("requested", "enumerated", "dark", "verified_gone")
+        ),
     ],
 }
 PROPOSALS = {"ck_verdict_two_different_people", "ck_verdict_proposal_has_an_actor"}  # tested below
@@ -318,7 +374,13 @@ def test_a_rule_of_a_row(sql: Sql, name: str, table: str, broken: Mapping[str, A
         ("quarantine", {"state": "held", "level": "block", "blocked_at": AT}),
         ("quarantine", {"state": "released", "ended_at": AT}),
         ("quarantine", {"state": "abandoned", "ended_at": AT}),
-        ("quarantine_claim", {"item_id": None, "screening_id": "@screening"}),
+        ("quarantine_claim", BY_ANSWER),
+        ("quarantine_claim", BY_TAKEDOWN),
+        ("quarantine_claim", BY_REPORT),
+        ("obligation", {"item_id": None, "takedown_id": "@takedown"}),
+        ("obligation", {"item_id": None, "report_id": "@report"}),
+        ("takedown", {"state": "lifted", "lifted_at": AT}),
+        ("report_target", {"surface": None, "version": None, "kind": "account"}),
         ("list_entry", {"category": None}),
         ("list_entry", {"category": "terrorism"}),
         ("verdict", {"category": None}),
@@ -340,6 +402,8 @@ UNIQUE = [
         ("verdict", ("id", "actor")),  # there to be referred to
         ("verdict", ("proposal_id",)),  # tested below
         ("quarantine_claim", ("quarantine_id", "screening_id")),  # tested below
+        ("quarantine_claim", ("quarantine_id", "takedown_id", "cover_version_id")),  # tested below
+        ("quarantine_claim", ("quarantine_id", "report_id", "cover_version_id")),  # tested below
     }
 ]
 
@@ -356,15 +420,14 @@ def test_a_key_is_there_once(sql: Sql, table: str, columns: tuple[str, ...]) -> 
             assert sql.insert(table, **(key | {name: fresh[name]}))
 
 
-def test_a_claim_of_an_answer_is_there_once(sql: Sql) -> None:
-    claim = {
-        "quarantine_id": sql.insert("quarantine"),
-        "screening_id": sql.insert("screening"),
-        "item_id": None,
-    }
-    sql.insert("quarantine_claim", **claim)
+@pytest.mark.parametrize("claimant", [BY_ANSWER, BY_TAKEDOWN, BY_REPORT])
+def test_a_claim_is_there_once(sql: Sql, claimant: Mapping[str, Any]) -> None:
+    first = sql.row("quarantine_claim", sql.insert("quarantine_claim", **claimant))
+    key = {name: first[name] for name in ("quarantine_id", *claimant)}
     with sql.refused("unique"):
-        sql.insert("quarantine_claim", **claim)
+        sql.insert("quarantine_claim", **key)
+    for name in key.keys() - {"item_id"}:  # each part of the key counts
+        assert sql.insert("quarantine_claim", **(key | {name: f"@{name.removesuffix('_id')}"}))
 
 
 PARTIAL = {
@@ -373,8 +436,16 @@ PARTIAL = {
         "quarantine", ("bucket", "key", "version_id"), {"state": "released", "ended_at": AT},
     ),
     "uq_obligation_open": ("obligation", ("kind", "item_id"), {"met_at": AT}),
+    "uq_obligation_open_takedown": ("obligation", ("kind", "takedown_id"), {"met_at": AT}),
+    "uq_obligation_open_report": ("obligation", ("kind", "report_id"), {"met_at": AT}),
+    "uq_takedown_live": ("takedown", ("account_id",), {"state": "lifted", "lifted_at": AT}),
     "uq_alarm_open": ("alarm", ("kind", "subject"), {"closed_at": AT}),
 }  # fmt: skip
+
+SUBJECTS: Mapping[tuple[str, ...], Mapping[str, Any]] = {  # of obligations that are not about an item
+    ("kind", "takedown_id"): {"item_id": None, "takedown_id": "@takedown"},
+    ("kind", "report_id"): {"item_id": None, "report_id": "@report"},
+}
 
 
 def test_every_partial_index_is_tried_here() -> None:
@@ -386,8 +457,9 @@ def test_every_partial_index_is_tried_here() -> None:
 def test_one_is_live_and_any_number_ended(
     sql: Sql, table: str, columns: tuple[str, ...], ended: Mapping[str, Any]
 ) -> None:
-    first = sql.row(table, sql.insert(table))
-    key = {name: first[name] for name in columns}
+    other = SUBJECTS.get(columns, {})
+    first = sql.row(table, sql.insert(table, **other))
+    key = other | {name: first[name] for name in columns}
     sql.insert(table, **key, **ended)
     sql.insert(table, **key, **ended)
     with sql.refused("unique"):
@@ -470,10 +542,20 @@ def columns_of(table: str, kind: Callable[[Column[Any]], bool]) -> list[str]:
     return [column.name for column in TABLES[table].columns if kind(column)]
 
 
+REFERRING = {  # else another rule refuses first
+    ("quarantine_claim", "screening_id"): BY_ANSWER,
+    ("quarantine_claim", "takedown_id"): BY_TAKEDOWN,
+    ("quarantine_claim", "report_id"): BY_REPORT,
+    ("quarantine_claim", "cover_version_id"): BY_TAKEDOWN,
+    ("obligation", "takedown_id"): {"item_id": None},
+    ("obligation", "report_id"): {"item_id": None},
+}
+
+
 @pytest.mark.parametrize("table", [name for name in VALID if name != "statement"])
 def test_a_reference_is_to_something(sql: Sql, table: str) -> None:
     for column in columns_of(table, lambda one: bool(one.foreign_keys) and "proposal" not in one.name):
-        other = {"item_id": None} if (table, column) == ("quarantine_claim", "screening_id") else {}
+        other = REFERRING.get((table, column), {})
         with sql.refused("reference"):
             sql.insert(table, **(other | {column: 10**9}))
 

@@ -55,7 +55,7 @@ def shape(path: Path) -> list[tuple[str, str, str]]:
     return sorted(found)
 
 
-ADDED = re.compile(r"BIGINT, (?=[a-z_]+ BIGINT)")
+ADDED = re.compile(r"(BIGINT(?: NOT NULL)?), (?=[a-z_]+ (?:BIGINT|INTEGER))")
 
 
 def statements(path: Path) -> dict[str, set[str]]:
@@ -64,9 +64,7 @@ def statements(path: Path) -> dict[str, set[str]]:
     A column that a later migration added stands on the line of the last one before it.
     """
     return {
-        name: {
-            line.strip().strip(",") for line in ADDED.sub("BIGINT\n", sql.replace("'1'", "1")).splitlines()
-        }
+        name: {line.strip().strip(",") for line in ADDED.sub(r"\1\n", sql.replace("'1'", "1")).splitlines()}
         for kind, name, sql in shape(path)
         if kind in ("table", "index") and sql and name != "sqlite_sequence"
     }
@@ -188,6 +186,7 @@ def test_this_release_stops_where_a_later_one_has_contracted_the_schema(database
             refused(database)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", ["9999", "9999from9999", "", "main", "0003 from 0001", "3from1"])
 def test_nothing_runs_on_a_schema_that_does_not_say_it_may(database: Database, name: str) -> None:
     rename(database, name)
@@ -291,6 +290,7 @@ def test_a_migration_only_adds_unless_it_says_that_it_contracts(nothing: Databas
         before = after
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     "change",
     [
@@ -330,6 +330,73 @@ def test_what_is_an_expansion(database: Database) -> None:
         tx.exec_driver_sql("CREATE TABLE bell (x INTEGER CHECK (x > 1))")
         tx.exec_driver_sql("CREATE INDEX ix_one_more ON alarm (raised_at)")
     assert unlike_an_expansion(before, draft(database)) == set()
+
+
+# ── what was written before ────────────────────────────────────────────────────────────────────────────────
+
+# a ledger of the second revision with rows in the two tables that the third makes anew on SQLite
+WRITING_BEFORE = """
+    INSERT INTO account (id, platform_id, seen_at) VALUES (1, 'a', 1);
+    INSERT INTO cover_version (id, ref, surface, cover_id, version, mode, uploader_id, owner_id, bucket, key,
+        version_id, renditions, event_id, sent_at, announced_at)
+        VALUES (1, 'cover-1', 'playlist_cover', 'c', 1, 'gate', 1, 1, 'b', 'k', 'v', '[]', 'e', 1, 1);
+    INSERT INTO screening (id, cover_version_id, origin, origin_id, fingerprint_version, decision, reason,
+        first_failed_at, software, decided_at)
+        VALUES (1, 1, 'upload', '', 1, 'not_screened', 'object_missing', 1, '0', 1);
+    INSERT INTO case_file (id, ref, account_id, category, opened_at) VALUES (1, 'case-1', 1, 'other', 1);
+    INSERT INTO case_item (id, ref, case_id, cover_version_id, state, consequences, two_people, opened_at)
+        VALUES (1, 'item-1', 1, 1, 'open', true, false, 1);
+    INSERT INTO quarantine (id, ref, cover_version_id, bucket, key, version_id, rendition, state, level,
+        requested_at) VALUES (1, 'hold-1', 1, 'b', 'k', 'v', false, 'requested', 'hold', 1);
+    INSERT INTO quarantine_claim (quarantine_id, item_id, claimed_at) VALUES (1, 1, 11);
+    INSERT INTO quarantine_claim (quarantine_id, screening_id, claimed_at, dropped_at) VALUES (1, 1, 12, 13);
+    INSERT INTO obligation (kind, item_id, opened_at, due_at, met_at) VALUES ('review', 1, 1, 2, 3);
+    INSERT INTO obligation (kind, item_id, opened_at, due_at) VALUES ('review', 1, 4, 5);
+    INSERT INTO obligation (kind, item_id, opened_at, due_at) VALUES ('authority_report', 1, 6, 7)
+"""
+WRITTEN_BEFORE = [*WRITING_BEFORE.split(";")]
+REMADE = ("quarantine_claim", "obligation")
+
+
+def test_a_table_that_is_made_anew_keeps_its_rows(nothing: Database) -> None:
+    with nothing.transaction() as tx:
+        upgrade(tx, "0002")
+        for statement in WRITTEN_BEFORE:
+            tx.exec_driver_sql(statement)
+    before = {table: rows_of(nothing, table) for table in REMADE}
+    migrate(nothing)
+    for table in REMADE:
+        now = rows_of(nothing, table)
+        assert [{name: row[name] for name in old} for old, row in zip(before[table], now, strict=True)] == (
+            before[table]
+        )
+        assert {row[name] for row in now for name in row.keys() - before[table][0].keys()} <= {None, 0}
+
+
+def test_the_code_before_goes_on_writing_to_a_table_that_was_made_anew(nothing: Database) -> None:
+    """By its own keys: its claims and its running clocks stay single, and ids rise on."""
+    with nothing.transaction() as tx:
+        upgrade(tx, "0002")
+        for statement in WRITTEN_BEFORE:
+            tx.exec_driver_sql(statement)
+    migrate(nothing)
+    again = (*WRITTEN_BEFORE[-5:-3], *WRITTEN_BEFORE[-2:])
+    with nothing.transaction() as tx:
+        for statement in again:
+            tx.exec_driver_sql(f"{statement} ON CONFLICT DO NOTHING")
+        tx.exec_driver_sql("UPDATE obligation SET met_at = 8 WHERE met_at IS NULL")
+        tx.exec_driver_sql(WRITTEN_BEFORE[-1])
+    assert [row["id"] for row in rows_of(nothing, "quarantine_claim")] == [1, 2]
+    ids = [row["id"] for row in rows_of(nothing, "obligation")]
+    assert len(ids) == 4
+    assert ids[:3] == [1, 2, 3]
+    assert ids[3] > 3
+
+
+def rows_of(database: Database, table: str) -> list[dict[str, Any]]:
+    with database.reading() as tx:
+        found = tx.exec_driver_sql(f"SELECT * FROM {table} ORDER BY id").mappings()
+        return [dict(row) for row in found]
 
 
 # ── migrating while others work ────────────────────────────────────────────────────────────────────────────

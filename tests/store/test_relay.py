@@ -175,6 +175,7 @@ def test_a_new_process_finds_the_refused_event_anew(office):
     assert office.relay.not_sent() == {"cover-a"}
 
 
+@pytest.mark.thorough
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=25)
 @given(data=st.data())
 def test_everything_arrives_and_each_group_in_order(office, data):

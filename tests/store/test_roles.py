@@ -15,7 +15,10 @@ from coverguard.store.migrate import migrate
 from coverguard.store.roles import RIGHTS, ROLES, VERSION_TABLE, apply_roles, rights
 from coverguard.store.schema import metadata
 
-ONLY_ADDED_TO = {"verdict", "audit", "audit_chain", "list_change", "list_rule", "party", "platform_event"}
+ONLY_ADDED_TO = {
+    "verdict", "audit", "audit_chain", "list_change", "list_rule", "party", "platform_event",
+    "private.thread_entry", "private.thread_mail",
+}  # fmt: skip
 VERBS = ("SELECT", "INSERT", "UPDATE", "DELETE")
 
 
@@ -40,14 +43,23 @@ def test_every_table_has_its_rights() -> None:
 
 def test_what_is_only_added_to_is_changed_by_nobody() -> None:
     assert not [
-        right for right in rights() if right.table in ONLY_ADDED_TO and right.verb in ("UPDATE", "DELETE")
+        right
+        for right in rights()
+        if right.table in ONLY_ADDED_TO
+        and right.verb in ("UPDATE", "DELETE")
+        and (right.table, right.columns) != ("platform_event", ("served_at",))
     ]
 
 
-def test_what_people_wrote_is_read_by_nobody() -> None:
+def test_what_people_wrote_in_statements_is_read_by_the_keeper_alone() -> None:
     read = [right for right in rights() if right.table == "private.statement" and right.verb == "SELECT"]
-    assert all(right.columns and "text_sealed" not in right.columns for right in read)
-    assert {right.role for right in rights() if right.table.startswith("private.")} == set(ROLES[:3])
+    assert all(right.columns for right in read)
+    openers = {right.role for right in read if "text_sealed" in right.columns}
+    assert openers == {"coverguard_keeper"}  # acts on the reports that release 0.1 only stored
+    private = {(right.role, right.table) for right in rights() if right.table.startswith("private.")}
+    assert {role for role, _ in private} == {*ROLES[:3], "coverguard_public"}
+    # sealed to the tokens on receipts, which nobody here has
+    assert {table for role, table in private if role == "coverguard_public"} == {"private.thread_mail"}
 
 
 def test_only_people_decide() -> None:
@@ -64,6 +76,23 @@ def test_the_auditor_reads_the_trail_and_writes_nothing() -> None:
     mine = [right for right in rights() if right.role == "coverguard_reader"]
     assert {right.verb for right in mine} == {"SELECT"}
     assert {right.table for right in mine} == {VERSION_TABLE, "audit", "audit_chain", "audit_head"}
+
+
+def test_the_process_that_faces_the_internet_puts_messages_on_a_queue_and_writes_nothing_else() -> None:
+    mine = [right for right in rights() if right.role == "coverguard_public"]
+    assert {(right.table, right.verb) for right in mine if right.verb != "SELECT"} == {
+        ("queue_message", "INSERT")
+    }
+    shown = {right.table: right.columns for right in mine if right.verb == "SELECT"}
+    whole = {table for table, columns in shown.items() if not columns}
+    assert whole == {VERSION_TABLE, "private.thread_mail"}
+    assert not {"case_file", "case_item", "match", "hash_list", "verdict", "report", "audit"} & shown.keys()
+
+
+def test_the_platforms_process_reads_no_list_no_match_no_verdict_and_nobodys_words() -> None:
+    mine = {right.table for right in rights() if right.role == "coverguard_platform"}
+    assert not {"hash_list", "list_entry", "match", "verdict", "quarantine_claim"} & mine
+    assert not {table for table in mine if table.startswith("private.")}
 
 
 def test_sqlite_has_no_roles(ledger_file, reused) -> None:

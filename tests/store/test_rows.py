@@ -9,7 +9,7 @@ from sqlalchemy.exc import IntegrityError
 from coverguard.errors import IllegalTransition, TransientError
 from coverguard.lifecycle import ITEM, ItemEvent
 from coverguard.model import Category, Micros
-from coverguard.store import alarms, cases, covers
+from coverguard.store import alarms, cases, covers, obligations
 from coverguard.store.engine import Database
 from coverguard.store.rows import insert_once, move, new_ref
 from coverguard.store.schema import account, alarm, case_item
@@ -175,12 +175,12 @@ def test_a_cases_category_only_gets_graver(database, item):
 
 def owed(database):
     with database.reading() as tx:
-        return [(row.kind, row.opened_at - NOW, row.due_at - NOW) for row in cases.owed(tx)]
+        return [(row.kind, row.opened_at - NOW, row.due_at - NOW) for row in obligations.owed(tx)]
 
 
 def owe(database, item, *, at=0, due):
     with database.transaction() as tx:
-        cases.owe(tx, kind="review", item_id=item.id, due_at=Micros(NOW + due), now=Micros(NOW + at))
+        obligations.owe(tx, kind="review", item_id=item.id, due_at=Micros(NOW + due), now=Micros(NOW + at))
 
 
 def test_an_obligations_clock_is_not_moved_by_a_second_call(database, item):
@@ -192,7 +192,7 @@ def test_an_obligations_clock_is_not_moved_by_a_second_call(database, item):
 def test_an_obligation_that_was_met_can_arise_again(database, item):
     owe(database, item, due=10)
     with database.transaction() as tx:
-        cases.meet(tx, kind="review", item_id=item.id, now=NOW)
+        obligations.meet(tx, kind="review", item_id=item.id, now=NOW)
     assert owed(database) == []
     owe(database, item, at=50, due=70)
     assert owed(database) == [("review", 50, 70)]
@@ -201,5 +201,5 @@ def test_an_obligation_that_was_met_can_arise_again(database, item):
 def test_overdue_is_what_was_due_before(database, item):
     owe(database, item, due=10)
     with database.reading() as tx:
-        assert len(cases.owed(tx, due_before=Micros(NOW + 11))) == 1
-        assert cases.owed(tx, due_before=Micros(NOW + 10)) == []
+        assert len(obligations.owed(tx, due_before=Micros(NOW + 11))) == 1
+        assert obligations.owed(tx, due_before=Micros(NOW + 10)) == []

@@ -1,4 +1,4 @@
-"""Cases, items, parties, verdicts and obligations: one open case an account, one item a cover version.
+"""Cases, items, parties and verdicts: one open case an account, one item a cover version.
 
 An item's state is moved only through `lifecycle.ITEM`, and every move by a person appends a verdict. A case
 closes by itself when nothing in it waits for a person, and opens again with its item. A case is locked by its
@@ -10,12 +10,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final
 
-from sqlalchemy import Connection, Row, Select, case, func, insert, select, true, update
+from sqlalchemy import Connection, Row, Select, case, func, insert, select, update
 
 from coverguard.errors import IllegalTransition, NotFound
 from coverguard.lifecycle import ITEM, ItemEvent, ItemState
 from coverguard.model import Category, Micros, PartyRole
-from coverguard.store import audit
+from coverguard.store import audit, takedowns
 from coverguard.store.rows import ensure, insert_once, lock, move, new_ref
 from coverguard.store.schema import (
     account,
@@ -26,6 +26,7 @@ from coverguard.store.schema import (
     match,
     obligation,
     party,
+    report_item,
     screening,
     verdict,
 )
@@ -42,6 +43,7 @@ def open_case(tx: Connection, *, account_id: int, category: Category, now: Micro
     if new:
         add_party(tx, case_id=row.id, account_id=account_id, role=PartyRole.UPLOADER, now=now)
         audit.write(tx, now=now, verb="open case", subject=row.ref, facts={"category": category.value})
+        takedowns.judge_termination(tx, account_id, now=now)  # one for an unknown reason now has a reason
     elif GRAVEST_FIRST.index(category) < GRAVEST_FIRST.index(Category(row.category)):
         tx.execute(update(case_file).where(case_file.c.id == row.id).values(category=category.value))
     return row, new
@@ -162,6 +164,32 @@ def close_if_decided(tx: Connection, case_id: int, *, now: Micros) -> bool:
     return tx.execute(update(case_file).where(*still).values(closed_at=now)).rowcount == 1
 
 
+def close_if_only_listed(tx: Connection, account_id: int, *, now: Micros) -> None:
+    """Close the account's open case where nothing in it was matched or reported: it was only listed.
+
+    What waits for a person for a reason of its own has a clock of its own, or a report.
+    """
+    theirs = (case_file.c.account_id == account_id, OPEN)
+    case_id = tx.execute(select(case_file.c.id).where(*theirs)).scalar_one_or_none()
+    waits = (case_item.c.case_id == case_id, case_item.c.state.in_([ItemState.OPEN, ItemState.CLAIMED]))
+    clocks = select(obligation.c.id).join(case_item, case_item.c.id == obligation.c.item_id)
+    reports = select(report_item.c.report_id).join(case_item, case_item.c.id == report_item.c.item_id)
+    reasons = (clocks.where(*waits, obligation.c.met_at.is_(None)), reports.where(*waits))
+    if any(tx.execute(one.limit(1)).first() for one in reasons):
+        return
+    tx.execute(update(case_file).where(case_file.c.id == case_id).values(closed_at=now))
+
+
+def confirmed_items(tx: Connection, account_id: int) -> Sequence[int]:
+    """Ids of the items of the account's cases that a person has confirmed."""
+    found = (
+        select(case_item.c.id)
+        .join(case_file, case_file.c.id == case_item.c.case_id)
+        .where(case_file.c.account_id == account_id, case_item.c.state == ItemState.CONFIRMED.value)
+    )
+    return [int(one) for one in tx.execute(found).scalars()]
+
+
 def join_open_case(tx: Connection, item: Row[Any], *, now: Micros) -> Row[Any]:
     """Put a reopened item where the account's open business is; return that case."""
     file = case_by_id(tx, item.case_id)
@@ -197,42 +225,6 @@ def pending_proposal(tx: Connection, item_id: int) -> Row[Any] | None:
     """The newest verdict of the item, where it is a proposal that waits for its second."""
     given = verdicts(tx, item_id)
     return given[-1] if given and given[-1].kind == "proposal" else None
-
-
-# ── obligations ────────────────────────────────────────────────────────────────────────────────────────────
-
-
-def owe(tx: Connection, *, kind: str, item_id: int, due_at: Micros, now: Micros) -> None:
-    """Ensure the obligation; a second call never moves a running clock, and one that was met arises anew."""
-    key = {"kind": kind, "item_id": item_id}
-    insert_once(
-        tx, obligation, key, {"opened_at": now, "due_at": due_at}, where=obligation.c.met_at.is_(None)
-    )
-
-
-def meet(tx: Connection, *, kind: str, item_id: int, now: Micros) -> None:
-    owed = (obligation.c.kind == kind, obligation.c.item_id == item_id, obligation.c.met_at.is_(None))
-    tx.execute(update(obligation).where(*owed).values(met_at=now))
-
-
-def waive(tx: Connection, *, kinds: Sequence[str], item_id: int, now: Micros) -> None:
-    """Close obligations whose reason an overturned verdict took away."""
-    for kind in kinds:
-        meet(tx, kind=kind, item_id=item_id, now=now)
-
-
-def owed(tx: Connection, *, due_before: Micros | None = None) -> Sequence[Row[Any]]:
-    """Unmet obligations with their item's and case's references, soonest first."""
-    unmet = obligation.c.met_at.is_(None)
-    due = obligation.c.due_at < due_before if due_before is not None else true()
-    found = (
-        select(obligation, case_item.c.ref.label("item_ref"), case_file.c.ref.label("case_ref"))
-        .join(case_item, case_item.c.id == obligation.c.item_id)
-        .join(case_file, case_file.c.id == case_item.c.case_id)
-        .where(unmet, due)
-        .order_by(obligation.c.due_at)
-    )
-    return tx.execute(found).all()
 
 
 # ── looking ────────────────────────────────────────────────────────────────────────────────────────────────

@@ -7,11 +7,11 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, delete, func, or_, select, update
 
-from coverguard.errors import BadMessage
+from coverguard.errors import BadMessage, Contention
 from coverguard.messages import Cover, CoverUploaded, StoredObject, dump, from_micros
 from coverguard.model import Micros, Mode, ObjectRef
 from coverguard.notifications import is_nobody
-from coverguard.store import own_writes
+from coverguard.store import darkening, own_writes
 from coverguard.store.rows import insert_once, insert_row, lock_all, new_ref
 from coverguard.store.schema import (
     account,
@@ -32,12 +32,17 @@ def know_account(tx: Connection, platform_id: str, *, now: Micros) -> int:
 def announce(tx: Connection, event: CoverUploaded, *, mode: Mode, sent_at: Micros, now: Micros) -> Row[Any]:
     """Write the cover version down before anything can go wrong with it, and return its row.
 
+    One whose uploader is dark is claimed in the same transaction, before anybody looks at it.
+
     Raises:
         BadMessage: the same cover version was announced before with another object.
+        Contention: its uploader went dark in between; run the whole verb again.
     """
     key = {"surface": event.cover.surface.value, "cover_id": event.cover.id, "version": event.cover.version}
     people = sorted({event.uploader_id, event.owner_id})  # in one order, so that no two wait for each other
-    known = {platform_id: know_account(tx, platform_id, now=now) for platform_id in people}
+    seen = {"seen_at": now}
+    accounts = {one: insert_row(tx, account, {"platform_id": one}, seen)[0] for one in people}
+    known = {platform_id: int(found.id) for platform_id, found in accounts.items()}
     row, new = insert_row(
         tx,
         cover_version,
@@ -59,7 +64,24 @@ def announce(tx: Connection, event: CoverUploaded, *, mode: Mode, sent_at: Micro
     )
     if not new and not _says_the_same(tx, row, event.object):
         raise BadMessage("field object: this cover version was announced before with another object")
+    if (takedown_id := _darkness(tx, accounts[event.uploader_id])) is not None:
+        darkening.claim_announced(tx, takedown_id, row, now=now)
+        row = by_id(tx, row.id)
     return row
+
+
+def _darkness(tx: Connection, uploader: Row[Any]) -> int | None:
+    """The takedown of a dark account, under a lock that whoever requests or lifts one waits for.
+
+    Claiming takes the stronger lock. Two that had the weaker one and want that would wait for each other.
+    """
+    if uploader.takedown_id is not None:
+        found: int | None = lock_all(tx, account, [uploader.id])[0].takedown_id
+        return found
+    shared = select(account.c.takedown_id).where(account.c.id == uploader.id).with_for_update(read=True)
+    if tx.execute(shared).scalar_one() is not None:
+        raise Contention("an account went dark while a cover of its was announced")
+    return None
 
 
 def _says_the_same(tx: Connection, row: Row[Any], stored: StoredObject) -> bool:
@@ -113,6 +135,12 @@ def by_name(tx: Connection, *, surface: str, cover_id: str, version: int) -> Row
         cover_version.c.version == version,
     )
     return tx.execute(mine).one_or_none()
+
+
+def versions_of(tx: Connection, cover: Row[Any]) -> Sequence[Row[Any]]:
+    """Every version of that cover that we know of, whoever uploaded it."""
+    same = (cover_version.c.surface == cover.surface, cover_version.c.cover_id == cover.cover_id)
+    return tx.execute(select(cover_version).where(*same).order_by(cover_version.c.version)).all()
 
 
 def lying_at(tx: Connection, ref: ObjectRef) -> Sequence[Row[Any]]:
@@ -230,6 +258,12 @@ def unserved(tx: Connection) -> Mapping[str, int]:
         .order_by(platform_event.c.type)
     )
     return {str(kind): int(count) for kind, count in tx.execute(waiting)}
+
+
+def count_of_uploader(tx: Connection, account_id: int) -> int:
+    """How many cover versions of the account there are."""
+    mine = select(func.count()).select_from(cover_version).where(cover_version.c.uploader_id == account_id)
+    return int(tx.execute(mine).scalar_one())
 
 
 def others_of_uploader(tx: Connection, account_id: int, *, besides: Sequence[int]) -> Sequence[Row[Any]]:

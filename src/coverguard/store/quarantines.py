@@ -8,17 +8,30 @@ by whoever has the row locked, so that a release and a claim never miss each oth
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
-from sqlalchemy import ColumnElement, Connection, Row, and_, func, or_, select, update
+from sqlalchemy import (
+    BindParameter,
+    ColumnElement,
+    Connection,
+    Row,
+    Select,
+    and_,
+    bindparam,
+    func,
+    or_,
+    select,
+    update,
+)
 
-from coverguard.lifecycle import QUARANTINE, QuarantineEvent, QuarantineState
+from coverguard.lifecycle import QUARANTINE, QuarantineEvent, QuarantineState, TakedownState
 from coverguard.model import Micros, ObjectRef
 from coverguard.store import rows
 from coverguard.store.rows import ensure, insert_once, lock_all, move, new_ref
-from coverguard.store.schema import case_item, quarantine, quarantine_claim, screening
+from coverguard.store.schema import case_item, quarantine, quarantine_claim, screening, takedown
 
 Level = Literal["block", "hold"]
 LIVE: Final = quarantine.c.ended_at.is_(None)
@@ -27,14 +40,41 @@ WANTED: Final = (
     .where(quarantine_claim.c.quarantine_id == quarantine.c.id, quarantine_claim.c.dropped_at.is_(None))
     .exists()
 )
+DRIVEN: Final = (
+    select(quarantine_claim.c.id)
+    .join(takedown, takedown.c.id == quarantine_claim.c.takedown_id)
+    .where(
+        quarantine_claim.c.quarantine_id == quarantine.c.id,
+        takedown.c.lifted_at.is_(None),
+        or_(
+            takedown.c.lifting_at.is_not(None),
+            takedown.c.state.in_([TakedownState.REQUESTED.value, TakedownState.ENUMERATED.value]),
+        ),
+    )
+    .exists()
+)
+
+
+CLAIMANTS: Final = ("item_id", "screening_id", "takedown_id", "report_id")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Claimant:
-    """Who wants it held: a case item, or an answer that is `not_screened`; exactly one."""
+    """Who wants it held, exactly one: a case item, an answer that is `not_screened`, a takedown or a report.
+
+    The last two want many covers held; they say for which one they claim.
+    """
 
     item_id: int | None = None
     screening_id: int | None = None
+    takedown_id: int | None = None
+    report_id: int | None = None
+    cover_version_id: int | None = None
+
+    def columns(self) -> Mapping[str, int]:
+        """What says in a claim's row who it is."""
+        said = {name: getattr(self, name) for name in (*CLAIMANTS, "cover_version_id")}
+        return {name: value for name, value in said.items() if value is not None}
 
 
 def request(
@@ -66,6 +106,34 @@ def request(
     return int(row.id)
 
 
+def request_of_cover(
+    tx: Connection,
+    cover: Row[Any],
+    *,
+    level: Level,
+    claimant: Claimant,
+    relist_until: Micros | None,
+    now: Micros,
+) -> None:
+    """Ask for the cover's object and every rendition the platform named to be blocked or held."""
+    own = ObjectRef(bucket=cover.bucket, key=cover.key, version_id=cover.version_id)
+    named = [
+        ObjectRef(bucket=one["bucket"], key=one["key"], version_id=one["version_id"])
+        for one in cover.renditions
+    ]
+    for ref in (own, *(one for one in named if one != own)):
+        request(
+            tx,
+            cover_version_id=cover.id,
+            ref=ref,
+            level=level,
+            claimant=claimant,
+            rendition=ref != own,
+            relist_until=relist_until if ref == own else None,
+            now=now,
+        )
+
+
 def _renew(tx: Connection, row: Row[Any], *, level: Level, relist_until: Micros | None) -> None:
     raised = level == "hold" and row.level == "block"
     if raised or row.releasing_at is not None:
@@ -92,8 +160,7 @@ def block_anew(tx: Connection, row: Row[Any], *, level: Level, relist_until: Mic
 
 
 def _claim(tx: Connection, quarantine_id: int, claimant: Claimant, *, now: Micros) -> None:
-    who = "item_id" if claimant.item_id is not None else "screening_id"
-    key = {"quarantine_id": quarantine_id, who: getattr(claimant, who)}
+    key = {"quarantine_id": quarantine_id, **claimant.columns()}
     claim_id, new = insert_once(tx, quarantine_claim, key, {"claimed_at": now})
     if not new:
         again = quarantine_claim.c.id == claim_id
@@ -101,13 +168,9 @@ def _claim(tx: Connection, quarantine_id: int, claimant: Claimant, *, now: Micro
 
 
 def drop_claims(tx: Connection, claimant: Claimant, *, now: Micros) -> None:
-    """The claimant no longer wants anything held."""
-    mine = (
-        quarantine_claim.c.item_id == claimant.item_id
-        if claimant.item_id is not None
-        else quarantine_claim.c.screening_id == claimant.screening_id
-    )
-    still = (mine, quarantine_claim.c.dropped_at.is_(None))
+    """The claimant no longer wants anything held (for that cover, where it says one)."""
+    mine = [quarantine_claim.c[name] == value for name, value in claimant.columns().items()]
+    still = (*mine, quarantine_claim.c.dropped_at.is_(None))
     lock_all(tx, quarantine, tx.execute(select(quarantine_claim.c.quarantine_id).where(*still)).scalars())
     tx.execute(update(quarantine_claim).where(*still).values(dropped_at=now))
 
@@ -115,8 +178,9 @@ def drop_claims(tx: Connection, claimant: Claimant, *, now: Micros) -> None:
 def claimants(tx: Connection, quarantine_id: int) -> Sequence[Claimant]:
     """Who wants it held now."""
     wanting = (quarantine_claim.c.quarantine_id == quarantine_id, quarantine_claim.c.dropped_at.is_(None))
+    named = (*CLAIMANTS, "cover_version_id")
     return [
-        Claimant(item_id=row.item_id, screening_id=row.screening_id)
+        Claimant(**{name: getattr(row, name) for name in named})
         for row in tx.execute(select(quarantine_claim).where(*wanting).order_by(quarantine_claim.c.id))
     ]
 
@@ -140,12 +204,18 @@ def of_cover(tx: Connection, cover_version_id: int) -> Sequence[Row[Any]]:
 
     Its own rows, and those of another cover version with the same object that it has or had a claim on.
     """
-    found = (
+    return tx.execute(_of_cover(), {"cover": cover_version_id}).all()
+
+
+@functools.cache
+def _of_cover() -> Select[Any]:
+    """Built once: every answer asks this, and building it takes longer than the answer."""
+    cover = bindparam("cover", type_=quarantine.c.cover_version_id.type)
+    return (
         select(quarantine, WANTED.label("wanted"))
-        .where(or_(quarantine.c.cover_version_id == cover_version_id, _claimed_for(cover_version_id)), LIVE)
+        .where(or_(quarantine.c.cover_version_id == cover, _claimed_for(cover)), LIVE)
         .order_by(quarantine.c.rendition, quarantine.c.id)
     )
-    return tx.execute(found).all()
 
 
 def renditions_before(tx: Connection, main: Row[Any]) -> Sequence[Row[Any]]:
@@ -169,10 +239,11 @@ def renditions_before(tx: Connection, main: Row[Any]) -> Sequence[Row[Any]]:
     return tx.execute(select(quarantine).where(*mine, quarantine.c.id < main.id, ~LIVE, ~since)).all()
 
 
-def _claimed_for(cover_version_id: int) -> ColumnElement[bool]:
+def _claimed_for(cover_version_id: BindParameter[int]) -> ColumnElement[bool]:
     items = select(case_item.c.id).where(case_item.c.cover_version_id == cover_version_id)
     answers = select(screening.c.id).where(screening.c.cover_version_id == cover_version_id)
     theirs = or_(
+        quarantine_claim.c.cover_version_id == cover_version_id,
         quarantine_claim.c.item_id.in_(items.scalar_subquery()),
         quarantine_claim.c.screening_id.in_(answers.scalar_subquery()),
     )
@@ -195,7 +266,10 @@ def covers_of(tx: Connection, row: Row[Any]) -> Sequence[int]:
         .join(quarantine_claim, quarantine_claim.c.screening_id == screening.c.id)
         .where(quarantine_claim.c.quarantine_id == row.id)
     )
-    claimed = {*tx.execute(by_item).scalars(), *tx.execute(by_answer).scalars()}
+    by_name = select(quarantine_claim.c.cover_version_id).where(
+        quarantine_claim.c.quarantine_id == row.id, quarantine_claim.c.cover_version_id.is_not(None)
+    )
+    claimed = {one for found in (by_item, by_answer, by_name) for one in tx.execute(found).scalars()}
     return sorted({int(row.cover_version_id), *(int(one) for one in claimed)})
 
 
@@ -275,12 +349,16 @@ def abandon(tx: Connection, row: Row[Any], *, now: Micros) -> None:
 
 
 def owing(tx: Connection, *, before: Micros, limit: int) -> Sequence[int]:
-    """Cover versions with a row that is requested, or held and wanted by nobody, since before then."""
+    """Cover versions with a row that is requested, or held and wanted by nobody, since before then.
+
+    What a takedown is at work on is its driver's: thousands of covers must not keep the others waiting.
+    """
     requested = and_(
         quarantine.c.state == QuarantineState.REQUESTED.value, quarantine.c.requested_at < before
     )
     unwanted = and_(quarantine.c.state == QuarantineState.HELD.value, ~WANTED)
-    found = select(quarantine.c.cover_version_id).where(or_(requested, unwanted)).distinct().limit(limit)
+    found = select(quarantine.c.cover_version_id).where(or_(requested, unwanted), ~DRIVEN)
+    found = found.distinct().limit(limit)
     return [int(one) for one in tx.execute(found).scalars()]
 
 

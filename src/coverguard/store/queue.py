@@ -38,7 +38,8 @@ class TableQueue:
         now = self._clock.now()
         row = {"queue": self.name, "sent_at": now, "visible_at": later(now, delay), "attempts": 0}
         with self._database.transaction() as tx:
-            tx.execute(insert(queue_message), [{**row, "body": body} for body in bodies])
+            # Inline: who may only send can read nothing back, not even a new row's id.
+            tx.execute(insert(queue_message).inline(), [{**row, "body": body} for body in bodies])
 
     def receive(self, *, limit: int, wait: timedelta, lease: timedelta) -> Sequence[Delivery]:
         deadline = later(self._clock.now(), wait)

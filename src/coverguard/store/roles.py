@@ -2,7 +2,8 @@
 
 The roles are groups without a login; each process's login is a member of its own. Tables belong to whoever
 migrates, and nobody else may change them. What is only added to (verdicts, the audit trail, list changes)
-cannot be changed or removed by any role; what people wrote can be read by none yet. SQLite has no roles.
+cannot be changed or removed by any role; what people wrote is sealed, with keys that no
+database has. SQLite has no roles.
 """
 
 from __future__ import annotations
@@ -17,46 +18,64 @@ from coverguard.store.engine import Database
 from coverguard.store.rows import take_turn
 from coverguard.store.schema import metadata
 
-ROLES: Final = ("coverguard_worker", "coverguard_keeper", "coverguard_operator", "coverguard_reader")
+ROLES: Final = (
+    "coverguard_worker", "coverguard_keeper", "coverguard_operator", "coverguard_reader",
+    "coverguard_public", "coverguard_platform",
+)  # fmt: skip
 VERSION_TABLE: Final = "alembic_version"
 
 # S select, I insert, U update, D delete; (columns) where it is not the whole row. Who locks a row needs a
 # right to update some column of it.
-_LOCK: Final = "U(seen_at)"
+_DARK: Final = "U(seen_at,takedown_id)"
+_THEIRS: Final = f"SI{_DARK}"
+# what is needed to count an account's public covers
+_NAMED, _WHOSE = "S(id,platform_id)", "S(id,uploader_id,deleted_at)"
+_ANSWER, _LIVE = "S(cover_version_id,origin,decision)", "S(cover_version_id,ended_at)"
 _TOLD: Final = "U(verdict_seq,deleted_at,version_id,renditions)"
-RIGHTS: Final[Mapping[str, tuple[str, str, str, str]]] = {
-    #                    worker                keeper                 operator              reader
-    VERSION_TABLE:      ("S",                  "S",                   "S",                  "S"),
-    "account":          (f"SI{_LOCK}",         "S",                   f"S{_LOCK}",          ""),
-    "cover_version":    (f"SI{_TOLD}",         f"S{_TOLD}",           f"S{_TOLD}",          ""),
-    "platform_event":   ("SI",                 "S",                   "S",                  ""),
-    "collaboration":    ("SIU",                "",                    "S",                  ""),
-    "fingerprint":      ("SIU",                "SD",                  "S",                  ""),
-    "fingerprint_view": ("SI",                 "SD",                  "S",                  ""),
-    "screening":        ("SIU",                "SIU",                 "SU",                 ""),
-    "match":            ("SID",                "S",                   "S",                  ""),
-    "hash_list":        ("S",                  "",                    "SIU",                ""),
-    "list_rule":        ("S",                  "",                    "SI",                 ""),
-    "list_change":      ("S",                  "S",                   "SI",                 ""),
-    "list_entry":       ("S",                  "",                    "SIU",                ""),
-    "suppression":      ("S",                  "",                    "SIU",                ""),
-    "case_file":        ("SIU",                "S",                   "SU",                 ""),
-    "party":            ("SI",                 "",                    "S",                  ""),
-    "case_item":        ("SIU",                "SU",                  "SU",                 ""),
-    "verdict":          ("S(id)",              "S(id)",               "SI",                 ""),
-    "quarantine":       ("SIU",                "SIU",                 "SIU",                ""),
-    "quarantine_claim": ("SIU",                "SIU",                 "SIU",                ""),
-    "own_write":        ("SIUD",               "SIUD",                "SIUD",               ""),
-    "obligation":       ("SI",                 "S",                   "SIU",                ""),
-    "outbox":           ("SI",                 "SIU(sent_at)",        "SI",                 ""),
-    "alarm":            ("SIU",                "SIU",                 "SIU",                ""),
-    "audit":            ("S(id)I",             "SI",                  "SI",                 "S"),
-    "audit_chain":      ("",                   "SI",                  "S",                  "S"),
-    "audit_head":       ("",                   "SIU(archived_at)",    "S",                  "S"),
-    "queue_message":    ("SIUD",               "SIUD",                "SIUD",               ""),
+RIGHTS: Final[Mapping[str, Sequence[str]]] = {
+    #                    worker             keeper                operator           reader  public  platform
+    VERSION_TABLE:      ("S",               "S",                  "S",               "S",   "S",    "S"),
+    "account":          (f"SI{_DARK}",      f"SI{_DARK}",         f"SI{_DARK}",      "",    _NAMED, _THEIRS),
+    "cover_version":    (f"SI{_TOLD}",      f"SI{_TOLD}",         f"S{_TOLD}",       "",    _WHOSE, "S"),
+    "platform_event":   ("SIU(served_at)",  "SU(served_at)",      "S",               "",    "",     ""),
+    "collaboration":    ("SIU",             "S",                  "S",               "",    "",     "S"),
+    "fingerprint":      ("SIU",             "SD",                 "S",               "",    "",     ""),
+    "fingerprint_view": ("SI",              "SD",                 "S",               "",    "",     ""),
+    "screening":        ("SIU",             "SIU",                "SU",              "",    _ANSWER, _ANSWER),
+    "match":            ("SID",             "S",                  "S",               "",    "",     ""),
+    "hash_list":        ("S",               "",                   "SIU",             "",    "",     ""),
+    "list_rule":        ("S",               "",                   "SI",              "",    "",     ""),
+    "list_change":      ("S",               "S",                  "SI",              "",    "",     ""),
+    "list_entry":       ("S",               "",                   "SIU",             "",    "",     ""),
+    "suppression":      ("S",               "",                   "SIU",             "",    "",     ""),
+    "case_file":        ("SIU",             "SIU",                "SIU",             "",    "",     "S"),
+    "party":            ("SI",              "SI",                 "SI",              "",    "",     ""),
+    "case_item":        ("SIU",             "SIU",                "SIU",             "",    "",     "S"),
+    "verdict":          ("S(id,item_id,outcome,category)", "S", "SI", "", "", ""),
+    "quarantine":       ("SIU",             "SIU",                "SIU",             "",    _LIVE, _LIVE),
+    "quarantine_claim": ("SIU",             "SIU",                "SIU",             "",    "",     ""),
+    "own_write":        ("SIUD",            "SIUD",               "SIUD",            "",    "",     ""),
+    "takedown":         ("SIU",             "SIU",                "SIU",             "",    "",     "SIU"),
+    "takedown_cause":   ("SIU",             "SIU",                "SIU",             "",    "",     "SI"),
+    "takedown_difference": ("SIU",          "SIU",                "SIU",             "",    "",     ""),
+    "report":           ("SIU",             "SIU",                "SIU",             "",    "",     "S"),
+    "report_target":    ("SIU",             "SIU",                "SIU",             "",    "",     "S"),
+    "report_item":      ("SIU",             "SIU",                "SIU",             "",    "",     ""),
+    "api_key":          ("S(id,ref,role)",  "",                   "SIU(revoked_at,expires_at)", "", "", "S"),
+    "obligation":       ("SIU",             "SIU",                "SIU",             "",    "",     "SI"),
+    "outbox":           ("SI",              "SIU(sent_at)",       "SI",              "",    "",     "SI"),
+    "alarm":            ("SIU",             "SIU",                "SIU",             "",    "",     "SIU"),
+    "audit":            ("S(id)I",          "SI",                 "SI",              "S",   "",     "S(id)I"),
+    "audit_chain":      ("",                "SI",                 "S",               "S",   "",     ""),
+    "audit_head":       ("",                "SIU(archived_at)",   "S",               "S",   "",     ""),
+    "queue_message":    ("SIUD",            "SIUD",               "SIUD",            "",    "I",    "I"),
     "private.statement": (
-        "S(id,event_id)I", "S(id,event_id,account_id,playlist_id,expires_at)D", "S(id)", "",
+        "S(id,event_id)I", "S(id,event_id,account_id,playlist_id,expires_at,text_sealed)D",
+        "S(id)", "", "", "",
     ),
+    "private.thread_entry": ("SI", "SI", "SI", "", "", ""),
+    "private.thread_mail": ("SI", "SI", "SI", "", "S", ""),
+    "private.reporter": ("I", "SD", "S", "", "", ""),
 }  # fmt: skip
 
 _RIGHT: Final = re.compile(r"([SIUD])(?:\(([a-z_0-9,]+)\))?")

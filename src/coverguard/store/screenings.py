@@ -6,11 +6,13 @@ answer that a later attempt may replace. The index position an answer was judged
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
-from sqlalchemy import Connection, Row, Select, and_, delete, func, insert, select, update
+from sqlalchemy import Connection, Row, Select, bindparam, delete, func, insert, select, update
+from sqlalchemy.sql.dml import ReturningUpdate
 
 from coverguard import __version__
 from coverguard.model import (
@@ -21,6 +23,7 @@ from coverguard.model import (
     ListAction,
     Match,
     Micros,
+    Mode,
     NotScreened,
     Origin,
     Pass,
@@ -39,6 +42,12 @@ from coverguard.store.schema import (
 )
 
 BUDGET_WINDOW = 3600 * 1_000_000
+_BY_KEY: Final = select(screening).where(
+    *(
+        screening.c[name] == bindparam(name)
+        for name in ("cover_version_id", "origin", "origin_id", "fingerprint_version")
+    )
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,10 +66,7 @@ class Answer:
 
 def get(tx: Connection, cover_version_id: int, origin: Origin, origin_id: str) -> Row[Any] | None:
     """The answer under the key, at this software's fingerprint version."""
-    mine = and_(
-        *(screening.c[name] == value for name, value in _key(cover_version_id, origin, origin_id).items())
-    )
-    return tx.execute(select(screening).where(mine)).one_or_none()
+    return tx.execute(_BY_KEY, _key(cover_version_id, origin, origin_id)).one_or_none()
 
 
 def by_id(tx: Connection, screening_id: int) -> Row[Any]:
@@ -188,15 +194,39 @@ def _write_matches(tx: Connection, screening_id: int, answer: Answer) -> None:
 
 def follow_up(tx: Connection, row: Row[Any], *, told: str | None, settled_at: Micros | None) -> Row[Any]:
     """Note what the pipeline is owed for this answer, and whether every act it calls for is done."""
-    values = {"told": told, "settled_at": settled_at}
-    mine = update(screening).where(screening.c.id == row.id).values(values)
-    return tx.execute(mine.returning(*screening.c)).one()
+    return tx.execute(_following_up(), {"row_id": row.id, "told": told, "settled_at": settled_at}).one()
+
+
+@functools.cache
+def _following_up() -> ReturningUpdate[Any]:
+    mine = update(screening).where(screening.c.id == bindparam("row_id"))
+    noted = mine.values(told=bindparam("told"), settled_at=bindparam("settled_at"))
+    return noted.returning(*screening.c)
 
 
 def settle(tx: Connection, cover_version_id: int, *, now: Micros) -> None:
     """Every act that this cover version's answers called for is done."""
     unsettled = (screening.c.cover_version_id == cover_version_id, screening.c.settled_at.is_(None))
     tx.execute(update(screening).where(*unsettled).values(settled_at=now))
+
+
+def may_be_shown(tx: Connection, cover: Row[Any]) -> bool:
+    """Whether the public may have a cover that nothing blocks any more.
+
+    What was published before it was answered goes back to where it was. What waits at the gate needs the
+    answer that nothing was found, or a person's that it was nothing.
+    """
+    if cover.mode != Mode.GATE.value:
+        return True
+    answers = select(screening.c.decision).where(
+        screening.c.cover_version_id == cover.id, screening.c.origin == Origin.UPLOAD.value
+    )
+    newest = tx.execute(answers.order_by(screening.c.id.desc()).limit(1)).scalar_one_or_none()
+    if newest == "pass":
+        return True
+    decided = select(case_item.c.state).where(case_item.c.cover_version_id == cover.id)
+    states = set(tx.execute(decided).scalars())
+    return newest is not None and "cleared" in states and "confirmed" not in states
 
 
 def stored_fingerprint(tx: Connection, cover_version_id: int) -> Row[Any] | None:

@@ -24,10 +24,21 @@ from coverguard.store.schema.owed import (
 )
 from coverguard.store.schema.platform import account, collaboration, cover_version, platform_event
 from coverguard.store.schema.private import statement
+from coverguard.store.schema.reports import (
+    api_key,
+    report,
+    report_item,
+    report_target,
+    reporter,
+    thread_entry,
+    thread_mail,
+)
+from coverguard.store.schema.takedowns import takedown, takedown_cause, takedown_difference
 
 __all__ = [
     "account",
     "alarm",
+    "api_key",
     "audit",
     "audit_chain",
     "audit_head",
@@ -51,8 +62,17 @@ __all__ = [
     "quarantine",
     "quarantine_claim",
     "queue_message",
+    "report",
+    "report_item",
+    "report_target",
+    "reporter",
     "screening",
     "statement",
     "suppression",
+    "takedown",
+    "takedown_cause",
+    "takedown_difference",
+    "thread_entry",
+    "thread_mail",
     "verdict",
 ]

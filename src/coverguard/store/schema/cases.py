@@ -80,7 +80,7 @@ verdict = Table(  # append-only
     *word("basis", Basis),
     Column("actor", String(100), nullable=False),
     Column("role", String(32), nullable=False),
-    *word("channel", Channel),
+    *word("channel", (Channel.CLI.value, Channel.CONSOLE.value)),  # a person decides, no interface
     moment("given_at"),
     Column("proposal_id", Id),
     Column("proposal_actor", String(100)),

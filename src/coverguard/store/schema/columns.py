@@ -42,5 +42,10 @@ def word(name: str, words: Iterable[str], *, nullable: bool = False) -> tuple[Co
     return Column(name, String(32), nullable=nullable), check
 
 
+def exactly_one(*columns: str) -> str:
+    """The condition that one of these columns says something and the others do not."""
+    return " + ".join(f"CASE WHEN {name} IS NULL THEN 0 ELSE 1 END" for name in columns) + " = 1"
+
+
 def listed(words: Iterable[str]) -> str:
     return ", ".join(f"'{word}'" for word in words)

@@ -16,7 +16,9 @@ from sqlalchemy import (
 )
 
 from coverguard.lifecycle import QuarantineState
-from coverguard.store.schema.columns import metadata, moment, public_ref, refers, row_id, word
+from coverguard.store.schema.columns import exactly_one, metadata, moment, public_ref, refers, row_id, word
+
+ONE_CLAIMANT = exactly_one("item_id", "screening_id", "takedown_id", "report_id")
 
 quarantine = Table(
     "quarantine",
@@ -58,11 +60,22 @@ quarantine_claim = Table(  # released only when no claim wants it held
     refers("quarantine_id", "quarantine"),
     refers("item_id", "case_item", nullable=True),
     refers("screening_id", "screening", nullable=True),  # a NotScreened block accuses nobody: no case item
+    refers("takedown_id", "takedown", nullable=True),
+    refers("report_id", "report", nullable=True),
+    refers("cover_version_id", "cover_version", nullable=True),  # for whom a takedown or report wants it
     moment("claimed_at"),
     moment("dropped_at", nullable=True),
-    CheckConstraint("(item_id IS NULL) <> (screening_id IS NULL)", name="one_claimant"),
+    CheckConstraint(ONE_CLAIMANT, name="one_claimant"),
+    CheckConstraint(
+        "(takedown_id IS NULL AND report_id IS NULL) = (cover_version_id IS NULL)", name="for_a_cover"
+    ),
     UniqueConstraint("quarantine_id", "item_id"),
     UniqueConstraint("quarantine_id", "screening_id"),
+    UniqueConstraint("quarantine_id", "takedown_id", "cover_version_id"),
+    UniqueConstraint("quarantine_id", "report_id", "cover_version_id"),
+    Index(None, "takedown_id"),
+    Index(None, "report_id"),
+    Index(None, "cover_version_id"),
 )
 
 own_write = Table(  # versions that we put into the platform's buckets, recorded before: their events are ours

@@ -2,30 +2,40 @@
 
 from __future__ import annotations
 
-from sqlalchemy import JSON, Column, Index, Integer, LargeBinary, String, Table, text
+from sqlalchemy import JSON, CheckConstraint, Column, Index, Integer, LargeBinary, String, Table, text
 
-from coverguard.store.schema.columns import Id, metadata, moment, refers, row_id, word
+from coverguard.store.schema.columns import Id, exactly_one, metadata, moment, refers, row_id, word
 
-OBLIGATIONS = ("review", "authority_report", "account_takedown", "preservation_end", "suppression_review")
+OBLIGATIONS = (
+    "review", "authority_report", "account_takedown", "preservation_end", "suppression_review",
+    "report_review", "repeat_review", "removal_48h", "notice_24h",
+)  # fmt: skip
+UNMET = text("met_at IS NULL")
+
+
+def _once(subject: str) -> Index:
+    """A running clock is never doubled."""
+    name = "uq_obligation_open" if subject == "item_id" else f"uq_obligation_open_{subject[:-3]}"
+    return Index(name, "kind", subject, unique=True, sqlite_where=UNMET, postgresql_where=UNMET)
+
 
 obligation = Table(
     "obligation",
     metadata,
     row_id(),
     *word("kind", OBLIGATIONS),
-    refers("item_id", "case_item"),
+    refers("item_id", "case_item", nullable=True),
+    refers("takedown_id", "takedown", nullable=True),
+    refers("report_id", "report", nullable=True),
     moment("opened_at"),
     moment("due_at"),
     moment("met_at", nullable=True),
+    Column("warned", Integer, nullable=False, server_default="0"),  # percent of its time: the last alarm's
+    CheckConstraint(exactly_one("item_id", "takedown_id", "report_id"), name="one_subject"),
     Index(None, "due_at"),
-    Index(
-        "uq_obligation_open",
-        "kind",
-        "item_id",
-        unique=True,
-        sqlite_where=text("met_at IS NULL"),
-        postgresql_where=text("met_at IS NULL"),
-    ),
+    _once("item_id"),
+    _once("takedown_id"),
+    _once("report_id"),
 )
 
 outbox = Table(

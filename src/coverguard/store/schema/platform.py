@@ -5,7 +5,16 @@ from __future__ import annotations
 from sqlalchemy import JSON, BigInteger, Boolean, Column, Index, String, Table, UniqueConstraint
 
 from coverguard.model import Mode, Surface
-from coverguard.store.schema.columns import PLATFORM_ID, metadata, moment, public_ref, refers, row_id, word
+from coverguard.store.schema.columns import (
+    PLATFORM_ID,
+    Id,
+    metadata,
+    moment,
+    public_ref,
+    refers,
+    row_id,
+    word,
+)
 
 account = Table(
     "account",
@@ -13,6 +22,9 @@ account = Table(
     row_id(),
     Column("platform_id", String(PLATFORM_ID), nullable=False, unique=True),
     moment("seen_at"),
+    Column(
+        "takedown_id", Id
+    ),  # the one that is live: read under this row's lock by whoever announces a cover
 )
 
 cover_version = Table(
