@@ -45,7 +45,7 @@ ENDED = "gone_at of a quarantine that ended: asked for until it is gone, or unti
 MOMENT = re.compile(r"(_at|_until|^at)$")  # compared as whether there is one: the time is when we came to it
 CLOSED_ALARMS = "an alarm that rang and was quieted is history of the fault, not of the covers"
 
-REF = re.compile(r"(?:cover|case|item|hold|verdict)-[0-9a-f]{16}")
+REF = re.compile(r"(?:cover|case|item|hold|verdict|takedown|report)-[0-9a-f]{16}")
 ROW_IN_KEY = re.compile(r"(:match:\w+:|:not_screened:)\d+")  # idempotency keys count rows
 TOLD_AT = re.compile(r'"occurred_at":"[^"]*",?')  # in bodies: a moment, too
 
@@ -86,6 +86,8 @@ class Names:
         name("verdict", "{item_id}/{kind}/{outcome}/{actor}")
         name("list_entry", "{list_id}/{source_entry_id}/{algorithm}")
         name("fingerprint", "{cover_version_id}")
+        name("takedown", "takedown/{account_id}")
+        name("report", "report/{event_id}")
         name("quarantine", "{cover_version_id}:{bucket}/{key}")
 
     def _namer(self, tables):

@@ -372,7 +372,7 @@ def mirror(source: Path, target: Path) -> None:
 def prepared(home: Path, *, toml: str = "") -> Path:
     """A migrated deployment without lists."""
     home.mkdir(mode=0o700, parents=True)
-    (home / settings.FILE).write_text(toml)
+    (home / settings.FILE).write_text("takedown_threads = 1\n" + toml)
     prepare(home)
     LocalKeys.open_or_create(home / "keys")
     return home

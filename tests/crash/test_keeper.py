@@ -112,6 +112,7 @@ def test_silence_after_the_announcement_is_an_answer_until_there_is_a_real_one(
     assert not rings(stage)
 
 
+@pytest.mark.thorough
 def test_silence_of_a_listed_cover_stays_blocked_and_becomes_a_hold(stage):
     upload = uploaded(stage, LISTED, WATCH, named=["300.jpg"], found=["64.jpg"])
     announced_and_lost(stage, upload)
@@ -124,6 +125,7 @@ def test_silence_of_a_listed_cover_stays_blocked_and_becomes_a_hold(stage):
     assert told(stage) == "cover.withheld"
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("surface", [GATE, WATCH])
 def test_a_cover_that_kills_its_handlers_is_dead_lettered_and_not_screened(stage, surface):
     upload = uploaded(stage, HARMLESS, surface)
@@ -186,6 +188,7 @@ NONE = timedelta()
 # ── gone, and not gone ─────────────────────────────────────────────────────────────────────────────────────
 
 
+@pytest.mark.thorough
 def test_held_and_not_seen_gone_rings_until_somebody_can_be_asked(stage):
     upload = uploaded(stage, LISTED, WATCH)
     stage.probe.down = True
@@ -204,6 +207,7 @@ def test_held_and_not_seen_gone_rings_until_somebody_can_be_asked(stage):
     assert not rings(stage)
 
 
+@pytest.mark.thorough
 def test_a_file_server_that_is_down_is_not_an_object_that_is_gone(stage, unused_port):
     settings = stage.settings
     store = stage.store
@@ -230,6 +234,7 @@ class Elsewhere:
         return self._probe.ask(url.replace(self._port, self._other), sha256=sha256)
 
 
+@pytest.mark.thorough
 def test_what_somebody_put_back_is_blocked_anew(stage):
     """The platform's own tool took our marker away: asking hourly finds it."""
     upload = served(stage, uploaded(stage, LISTED, WATCH))
@@ -246,6 +251,7 @@ def test_what_somebody_put_back_is_blocked_anew(stage):
     assert "held_not_verified_gone" not in rings(stage)
 
 
+@pytest.mark.thorough
 def test_an_object_that_cannot_be_kept_is_blocked_and_keeps_nobody_else_public(stage):
     """Its bytes are damaged between the answer and the act: stop, ring, and go on with the others."""
     broken, whole = (uploaded(stage, LISTED, WATCH, cover_id=one, found=["64.jpg"]) for one in ("a", "b"))
@@ -312,6 +318,7 @@ def test_what_is_overdue_rings_once_until_it_is_met(stage):
 # ── the probe these tests ask ──────────────────────────────────────────────────────────────────────────────
 
 
+@pytest.mark.thorough
 def test_the_probe_in_this_process_says_what_one_over_http_says(stage, unused_port):
     put = stage.store.put
     shown = put("public", "a/b c", b"shown", content_type="image/png")

@@ -7,16 +7,17 @@ meanwhile. "Gone" is what a stranger's request says, never what the store says o
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 from coverguard.acting.places import Places
 from coverguard.errors import CoverguardError, ObjectMissing, Refused, TransientError
 from coverguard.lifecycle import QuarantineEvent, QuarantineState
 from coverguard.model import Micros, ObjectRef
 from coverguard.ports import Cdn, Clock, ObjectInfo, ObjectStore, Presence, Reach, UrlProbe
-from coverguard.retrying import again_if_contended, briefly
+from coverguard.retrying import again_if_contended, briefly, uncontended
 from coverguard.store import (
     Connection,
     Row,
@@ -27,11 +28,28 @@ from coverguard.store import (
     own_writes,
     quarantines,
     screenings,
+    takedowns,
 )
 from coverguard.store.engine import Database
+from coverguard.store.quarantines import Claimant
 
 NOT_GONE = "held_not_verified_gone"
 UNSETTLED = "unsettled"  # rung by who cannot settle, and quieted here by whoever can
+
+T = TypeVar("T")
+
+
+class Each(Protocol):
+    """As `map`, in the order of what is given; perhaps several at a time."""
+
+    def __call__(self, work: Callable[[int], T], over: Sequence[int], /) -> Iterable[T]: ...
+
+
+class _Hidden(NamedTuple):
+    """A row whose object is blocked, and kept where its level says so; noted after the caches dropped it."""
+
+    row: Row[Any]
+    kept: ObjectInfo | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +76,52 @@ class Enforcer:
         if errors:
             raise errors[0]
         return self._settled(cover_version_id)
+
+    def settle_many(self, cover_version_ids: Sequence[int], *, each: Each) -> Mapping[int, CoverguardError]:
+        """Settle many, with one invalidation for all; return the error of each that is unfinished.
+
+        Raises:
+            TransientError: cached copies could not be dropped; nothing hidden by this call is noted as held.
+        """
+        begun = dict(zip(cover_version_ids, each(self._begin, cover_version_ids), strict=True))
+        keys = {(row.bucket, row.key) for hidden, _ in begun.values() for row, _ in hidden}
+        if keys:
+            self.cdn.invalidate(sorted(keys))
+
+        def finish(cover_version_id: int) -> CoverguardError | None:
+            hidden, error = begun[cover_version_id]
+            try:
+                for one in hidden:
+                    uncontended(partial(self._note_hidden, one), clock=self.clock)
+                if error is None:
+                    uncontended(partial(self._settled, cover_version_id), clock=self.clock)
+            except CoverguardError as failed:
+                return failed
+            return error
+
+        ended = zip(cover_version_ids, each(finish, cover_version_ids), strict=True)
+        return {cover_version_id: error for cover_version_id, error in ended if error is not None}
+
+    def _begin(self, cover_version_id: int) -> tuple[Sequence[_Hidden], CoverguardError | None]:
+        """Everything that `settle` does up to the invalidation, and every release."""
+        hidden: list[_Hidden] = []
+        failed: CoverguardError | None = None
+        try:
+            uncontended(partial(self._find_renditions, cover_version_id), clock=self.clock)
+            with self.database.reading() as tx:
+                rows = quarantines.of_cover(tx, cover_version_id)
+        except CoverguardError as error:
+            return hidden, error
+        for row in rows:
+            try:
+                if not row.wanted:
+                    uncontended(partial(self._release, row), clock=self.clock)
+                elif row.state == QuarantineState.REQUESTED.value:
+                    done = uncontended(partial(self._hide, row), clock=self.clock)
+                    hidden += [done] if done is not None else []
+            except CoverguardError as error:
+                failed = failed or error
+        return hidden, failed
 
     def _try(self, row: Row[Any]) -> CoverguardError | None:
         """Act for one row; an object that cannot be acted on must not keep the others public."""
@@ -92,19 +156,48 @@ class Enforcer:
                 audit.write(tx, now=now, verb="block anew", subject=row.ref)
                 cover = covers.by_id(tx, row.cover_version_id)
                 alarms.ring(tx, kind=NOT_GONE, subject=cover.ref, now=now)
+                self._reopen(tx, quarantines.claimants(tx, row.id), now=now)
         return reach
+
+    def drop_copies(self, rows: Iterable[Row[Any]]) -> None:
+        """Ensure that no cache has these objects, which are blocked and still seen; or `TransientError`."""
+        self.cdn.invalidate(sorted({(row.bucket, row.key) for row in rows}))
+
+    def put_again(self, row: Row[Any]) -> ObjectRef | None:
+        """What the public is served at a row's place, where that is another version than the row's."""
+        first = next(iter(self.store.walk(row.bucket, prefix=row.key)), None)  # the shortest key is first
+        return first if first is not None and first.key == row.key and first != ref_of(row) else None
+
+    def note_settled(self, cover_version_id: int) -> None:
+        """Quiet what rang for a cover version of which nothing is owed any more."""
+        uncontended(partial(self._settled, cover_version_id), clock=self.clock)
+
+    def _reopen(self, tx: Connection, claimants: Iterable[Claimant], *, now: Micros) -> None:
+        """Something of an account that is to be dark was not: its takedown looks at everything again."""
+        for takedown_id in sorted({one.takedown_id for one in claimants if one.takedown_id is not None}):
+            takedowns.reappeared(tx, takedown_id, now=now)
 
     # ── hold ───────────────────────────────────────────────────────────────────────────────────────────────
 
     def _hold(self, row: Row[Any]) -> None:
+        hidden = self._hide(row)
+        if hidden is not None:
+            self.cdn.invalidate([(row.bucket, row.key)])  # waits for minutes, where it must: once is enough
+            self._note_hidden(hidden)
+
+    def _hide(self, row: Row[Any]) -> _Hidden | None:
+        """Block, and keep where the level says so; nothing is left to hide where there is no object."""
         ref = ref_of(row)
         try:
             briefly(lambda: self.store.block(ref, token=_token(row, row.generation)), clock=self.clock)
-            kept = self._keep(row, ref) if row.level == "hold" else None
+            return _Hidden(row, self._keep(row, ref) if row.level == "hold" else None)
         except ObjectMissing:
             self._abandon(row)
-            return
-        self.cdn.invalidate([(ref.bucket, ref.key)])  # waits for minutes, where it must: once is enough
+            return None
+
+    def _note_hidden(self, hidden: _Hidden) -> None:
+        row, kept = hidden
+        ref = ref_of(row)
         gone = self._reach(row, ref) is Reach.GONE
         with self.database.transaction() as tx:
             now = self.clock.now()
@@ -200,7 +293,8 @@ class Enforcer:
         """Of every cover version that this row blocked, that is put back and that nothing blocks any more."""
         for cover_version_id in quarantines.covers_of(tx, row):
             cover = covers.by_id(tx, cover_version_id)
-            if quarantines.put_back(tx, cover) and not quarantines.of_cover(tx, cover_version_id):
+            shown = quarantines.put_back(tx, cover) and screenings.may_be_shown(tx, cover)
+            if shown and not quarantines.of_cover(tx, cover_version_id):
                 outbox.tell_pipeline(tx, cover=cover, event="cover.released", now=now)
 
     def _put_back(self, row: Row[Any], ref: ObjectRef) -> Presence:
@@ -287,7 +381,8 @@ class Enforcer:
         with self.database.transaction() as tx:
             covers.lock(tx, cover_version_id)
             main = quarantines.lock(tx, main.id)
-            for claimant in quarantines.claimants(tx, main.id):
+            wanting = quarantines.claimants(tx, main.id)
+            for claimant in wanting:
                 for ref in found:
                     quarantines.request(
                         tx,
@@ -301,6 +396,7 @@ class Enforcer:
                     )
             if main.retain_until is not None:
                 quarantines.retain(tx, cover_version_id, until=main.retain_until)
+            self._reopen(tx, wanting, now=self.clock.now())
 
     def _renditions(self, cover: Row[Any]) -> Iterator[ObjectRef]:
         named = {"surface": cover.surface, "cover_id": cover.cover_id, "version": cover.version}

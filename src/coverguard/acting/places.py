@@ -51,6 +51,16 @@ class RenditionTemplate:
             return "".join(f"{segment}/" for segment in segments[: segments.index("{*}")])
         return "/".join(segments)
 
+    def history_prefix(self, filled: Mapping[str, str]) -> str | None:
+        """The start, up to and with the slash after the id, of every key of any version of that cover.
+
+        None where the template has the version or a wildcard before the id: it would be of other covers, too.
+        """
+        segments = [filled.get(segment, segment) for segment in self.segments]
+        unknown = next(at for at, one in enumerate(segments) if one in ("{version}", "{*}"))
+        named = max(self.segments.index("{surface}"), self.segments.index("{id}"))
+        return "".join(f"{one}/" for one in segments[:unknown]) if named < unknown else None
+
     def matches(self, key: str, filled: Mapping[str, str]) -> bool:
         """Whether the whole key is one of that cover's."""
         parts = key.split("/")
@@ -115,6 +125,21 @@ class Places:
         filled = _filled(surface, cover_id, version)
         for template in self._templates:
             yield template.bucket, template.prefix(filled)
+
+    def histories(self, *, surface: str, cover_id: str) -> Iterator[tuple[str, str]]:
+        """Yield the (bucket, prefix) under which the renditions of every version of that cover lie.
+
+        Not by templates of which `can_list_versions` is False.
+        """
+        filled = {"{surface}": surface, "{id}": segment(cover_id)}
+        for template in self._templates:
+            if (prefix := template.history_prefix(filled)) is not None:
+                yield template.bucket, prefix
+
+    @property
+    def can_list_versions(self) -> bool:
+        """Whether each template has the surface and the id before the version and before any wildcard."""
+        return all(template.history_prefix({}) is not None for template in self._templates)
 
     def is_rendition(self, ref: ObjectRef, *, surface: str, cover_id: str, version: int) -> bool:
         filled = _filled(surface, cover_id, version)

@@ -1,6 +1,7 @@
 """The command line: `coverguard VERB`. It parses, calls one use case, prints; it decides nothing.
 
-Exit codes: 0 done; 1 done, and something is wrong (`verify`, `doctor`, `lists load` with faulty lines);
+Exit codes: 0 done; 1 done, and something is wrong (`verify`, `doctor`, `clocks` with something overdue,
+`lists load` with faulty lines);
 2 the call or the settings make no sense; 3 refused by a rule; 4 not found; 5 the outside is unwell.
 Errors go to standard error as one sentence that says what to do. With `--json` a command prints JSON only.
 """
@@ -13,7 +14,21 @@ from collections.abc import Sequence
 from typing import Final
 
 from coverguard import __version__
-from coverguard.cli import checking, demo, lists, looking, reviewing, serving
+from coverguard.cli import (
+    admission,
+    checking,
+    clocks,
+    demo,
+    keys,
+    lists,
+    looking,
+    receipts,
+    reports,
+    reviewing,
+    serving,
+    takedowns,
+    web,
+)
 from coverguard.cli.output import say
 from coverguard.errors import (
     BadListFile,
@@ -38,6 +53,10 @@ EXIT_CODES: Final[Sequence[tuple[type[CoverguardError], int]]] = (
     (BadMessage, 2),
     (ContentRejected, 1),
 )
+
+GROUPS: Final = (
+    serving, web, keys, receipts, lists, looking, reviewing, takedowns, reports, clocks, checking, demo,
+)  # fmt: skip
 
 EPILOG: Final = f"""\
 first steps on the embedded profile (one machine, not for production):
@@ -69,8 +88,9 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument("--version", action="version", version=f"coverguard {__version__}")
     top.add_argument("--home", metavar="FOLDER", help="the deployment's folder")
     verbs = top.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for group in (serving, lists, looking, reviewing, checking, demo):
+    for group in GROUPS:
         group.add_commands(verbs)
+    admission.name_commands(top)
     return top
 
 
@@ -78,6 +98,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
     options = parser().parse_args(arguments)
     try:
+        admission.admit(options)
         return int(options.run(options))
     except CoverguardError as error:
         say(f"coverguard: {error}", stream=sys.stderr)

@@ -175,6 +175,14 @@ def _outside_checks(parts: bootstrap.Deployment) -> Iterator[Check]:
     yield _answers("buckets", parts.require_safe_store)
     yield _answers("dead-letter queues", parts.require_sound_queues)
     yield _answers("audit heads", parts.require_locked_heads)
+    if parts.catalogue.exists:
+        yield _answers("platform's catalogue", parts.catalogue.check)
+    else:
+        note = "none: takedowns know the ledger and the buckets only; see catalogue_url"
+        yield "note", "platform's catalogue", note
+    if not parts.inventory().complete:
+        note = "a template has {version} or {*} before {surface} or {id}: unknown versions are not found"
+        yield "note", "renditions", note
 
 
 def _answers(name: str, ask: Callable[[], object]) -> Check:

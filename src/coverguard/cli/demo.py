@@ -365,4 +365,4 @@ def _print(report: Mapping[str, Any], home: Path) -> None:
     say(f"\ntime: {seconds}")
     say("kept: the demo's promises hold" if report["kept"] else "BROKEN: see above")
     say(f"\nlook around: coverguard --home {home} files &")
-    say("then, with the same --home: verify, doctor, queue stats, lists show")
+    say("then, with the same --home: verify, doctor, queue stats")

@@ -1,4 +1,4 @@
-"""Keys in files: AES-256-GCM at rest, HMAC-SHA256 for look-up, Ed25519 for audit heads; a file a purpose.
+"""Keys in files: AES-256-GCM at rest, HMAC-SHA256 for look-up, Ed25519 for signatures; a file a purpose.
 
 Invariants: the directory is 0700 and each file 0600, owned by us, else nothing starts; a key once written is
 never replaced, also when two processes make it at the same moment; the file's 32 bytes are used only to
@@ -34,9 +34,7 @@ _KEY_BYTES = 32
 _NONCE_BYTES = 12
 _TAG_BYTES = 16
 _FORMAT = b"\x01"
-_SIGNING = "audit.key"
-_PUBLIC = "audit.pub"
-_RETIRED = "audit-*.pub"  # public halves of keys that signed before
+AUDIT, RECEIPT = "audit", "receipt"  # what is signed, each with a key of its own
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,17 +57,12 @@ class LocalKeys:
         self._derived = {purpose: _derive(purpose, master) for purpose, master in masters.items()}
 
     @classmethod
-    def open_or_create(cls, path: Path) -> Self:
-        """Open the directory's keys, making what is missing.
+    def open_or_create(cls, path: Path, *, purposes: Iterable[str] = PURPOSES) -> Self:
+        """Open the directory's keys for these purposes and no others, making what is missing.
 
         Raises `ConfigurationError` where others may read or own a file, or its length is wrong.
         """
-        try:
-            path.mkdir(mode=0o700, parents=True, exist_ok=True)
-            _check(path.stat(), wanted=stat.S_ISDIR)
-            return cls({purpose: _read_or_create(path / f"{purpose}.key") for purpose in PURPOSES})
-        except OSError as exc:
-            raise ConfigurationError("the key directory cannot be used") from exc
+        return cls({purpose: read_or_create(path, purpose) for purpose in purposes})
 
     def __repr__(self) -> str:
         return f"LocalKeys(purposes={sorted(self._derived)})"
@@ -109,16 +102,14 @@ class LocalSigner:
         self.key_id = _key_id(self._key.public_key())
 
     @classmethod
-    def open_or_create(cls, path: Path) -> Self:
-        """Open the signing key of a key directory, making what is missing; write its public half beside it.
+    def open_or_create(cls, path: Path, *, name: str = AUDIT) -> Self:
+        """Open the signing key of this name, making what is missing; write its public half beside it.
 
         Raises `ConfigurationError` as `LocalKeys.open_or_create` does.
         """
+        signer = cls(read_or_create(path, name))
         try:
-            path.mkdir(mode=0o700, parents=True, exist_ok=True)
-            _check(path.stat(), wanted=stat.S_ISDIR)
-            signer = cls(_read_or_create(path / _SIGNING))
-            signer._export(path / _PUBLIC)
+            signer._export(path / f"{name}.pub")
         except OSError as exc:
             raise ConfigurationError("the key directory cannot be used") from exc
         return signer
@@ -130,7 +121,7 @@ class LocalSigner:
         return self._key.sign(data)
 
     def public_pem(self) -> bytes:
-        return self._key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+        return _pem(self._key.public_key())
 
     def _export(self, path: Path) -> None:
         """Write the public half, unless it is there. One of another key is left: `verify` will miss ours."""
@@ -157,22 +148,46 @@ class PublicKeys:
             raise ConfigurationError("a public key file cannot be read") from exc
 
     @classmethod
-    def beside(cls, path: Path) -> Self:
-        """Trust the public keys of a key directory: the one in use and those retired."""
-        return cls.read([one for one in (path / _PUBLIC, *sorted(path.glob(_RETIRED))) if one.exists()])
+    def beside(cls, path: Path, *, name: str = AUDIT) -> Self:
+        """Trust the public keys of that name in a key directory: the one in use and those retired."""
+        retired = sorted(path.glob(f"{name}-*.pub"))  # public halves of keys that signed before
+        return cls.read([one for one in (path / f"{name}.pub", *retired) if one.exists()])
+
+    def pems(self) -> Mapping[str, bytes]:
+        """The keys in PEM, by their id: they are public."""
+        return {key_id: _pem(key) for key_id, key in self._keys.items()}
 
     def knows(self, key_id: str) -> bool:
         return key_id in self._keys
 
     def holds(self, key_id: str, data: bytes, *, signature: bytes) -> bool:
         key = self._keys.get(key_id)
-        if key is None:
-            return False
-        try:
-            key.verify(signature, data)
-        except InvalidSignature:
-            return False
-        return True
+        return key is not None and _holds(key, data, signature)
+
+
+def signed_by(public_key: bytes, data: bytes, *, signature: bytes) -> bool:
+    """Whether the owner of an Ed25519 key of 32 bytes signed these bytes; no for what is no such key."""
+    try:
+        return _holds(Ed25519PublicKey.from_public_bytes(public_key), data, signature)
+    except ValueError:
+        return False
+
+
+def raw_public_key(pem: bytes) -> bytes:
+    """The 32 bytes of an Ed25519 public key in PEM. Raises `ConfigurationError` for anything else."""
+    return _public(pem).public_bytes(Encoding.Raw, PublicFormat.Raw)
+
+
+def _holds(key: Ed25519PublicKey, data: bytes, signature: bytes) -> bool:
+    try:
+        key.verify(signature, data)
+    except InvalidSignature:
+        return False
+    return True
+
+
+def _pem(key: Ed25519PublicKey) -> bytes:
+    return key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
 
 
 def _public(pem: bytes) -> Ed25519PublicKey:
@@ -195,6 +210,19 @@ def _derive(purpose: str, master: bytes) -> _Derived:
         return HKDFExpand(algorithm=hashes.SHA256(), length=_KEY_BYTES, info=info).derive(master)
 
     return _Derived(cipher=AESGCM(key("seal")), mac_key=key("mac"))
+
+
+def read_or_create(path: Path, name: str) -> bytes:
+    """The 32 bytes of one key file of a key directory, making what is missing.
+
+    Raises `ConfigurationError` as `LocalKeys.open_or_create` does.
+    """
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _check(path.stat(), wanted=stat.S_ISDIR)
+        return _read_or_create(path / f"{name}.key")
+    except OSError as exc:
+        raise ConfigurationError("the key directory cannot be used") from exc
 
 
 def _read_or_create(path: Path) -> bytes:
