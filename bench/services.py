@@ -6,7 +6,15 @@ to SQS and S3 (receive, read; for a match all of a hold's; delete), fingerprints
 writes one row and one event. It keeps no promise: no announcement, no intent before the act, no case, no
 retry, no second look. Everything shares the machine's cores, the servers too. Read the ratios.
 
-    python bench/services.py [--covers 240] [--workers 1,2,4] [--json]
+How it is measured: every worker has served some covers before the first one counts, so that no start, no list
+and no first connection is in the figures; the bare loop is warmed up in the same way. The clock runs from the
+first decision about a cover that counts to the last of them settled, both by the ledger, with the queue full
+until the end; the bare loop's from one deletion to another. Each of several rounds measures the bare loop and
+each number of workers, one after the other, so that a neighbour's load does not meet one of them alone.
+Ratios are within a round, and the result is the round in the middle. CPU milliseconds are of the workers' and
+of the keeper's processes while the same covers were served, by the system's account.
+
+    python bench/services.py [--covers 240] [--rounds 3] [--workers 1,2,4] [--json]
 """
 
 from __future__ import annotations
@@ -57,7 +65,12 @@ DISTINCT = 24
 LISTED_EVERY = 12  # of the distinct pictures: far more than any platform has, so that acting shows
 ENTRIES = 20_000
 RADIUS = 31
+WARM = 8  # covers a worker, at least, that do not count
 PATIENCE = 600
+COUNTED = (
+    "SELECT min(decided_at), max(settled_at) FROM"
+    " (SELECT decided_at, settled_at FROM screening ORDER BY decided_at OFFSET {}) AS counted"
+)
 PHASES = ("read", "fingerprint", "match", "record", "act")
 
 
@@ -111,7 +124,9 @@ def deployed(ground: Ground, name: str) -> Iterator[tuple[Stack, bootstrap.Deplo
         yield stack, parts
 
 
-def upload(ground: Ground, stack: Stack, parts: bootstrap.Deployment, count: int) -> list[str]:
+def upload(
+    ground: Ground, stack: Stack, parts: bootstrap.Deployment, count: int, *, first: int = 0
+) -> list[str]:
     """Put the covers where strangers see them; return the messages that announce them."""
     platform = Platform(settings=parts.settings, store=stack.buckets, clock=parts.clock)
     return [
@@ -121,19 +136,44 @@ def upload(ground: Ground, stack: Stack, parts: bootstrap.Deployment, count: int
             uploader=f"account-{number % 50}",
             surface=Surface.PROFILE_IMAGE,
         ).body
-        for number in range(count)
+        for number in range(first, first + count)
     ]
 
 
 # ── the road ───────────────────────────────────────────────────────────────────────────────────────────────
 
 
+@dataclass(frozen=True, kw_only=True)
+class Running:
+    """Processes of a deployment, and where each of them writes its log: the keeper is the last."""
+
+    processes: Sequence[subprocess.Popen[bytes]]
+    logs: Sequence[Path]
+
+    def cpu(self) -> tuple[float, float]:
+        """Seconds of CPU that the workers and the keeper have used until now."""
+        *workers, keeper = (cpu_of(one.pid) for one in self.processes)
+        return sum(workers), keeper
+
+    def lines(self) -> list[list[dict[str, Any]]]:
+        """Of each worker the lines of the covers that it screened."""
+        return [canonical(log) for log in self.logs[:-1]]
+
+    def served(self) -> int:
+        return sum(len(lines) for lines in self.lines())
+
+
+def cpu_of(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 @contextlib.contextmanager
-def processes(stack: Stack, *, workers: int) -> Iterator[list[Path]]:
-    """Workers and a keeper; yields the workers' logs."""
+def processes(stack: Stack, *, workers: int) -> Iterator[Running]:
+    """Workers and a keeper."""
     logs = [stack.home / f"worker-{number}.log" for number in range(workers)]
     verbs = [("worker", log) for log in logs] + [("keeper", stack.home / "keeper.log")]
-    running = []
+    running: list[subprocess.Popen[bytes]] = []
     for verb, log in verbs:
         with log.open("wb") as stream:
             command = [sys.executable, "-m", "coverguard.cli", "--home", str(stack.home), verb]
@@ -144,7 +184,7 @@ def processes(stack: Stack, *, workers: int) -> Iterator[list[Path]]:
             )
     try:
         wait_until(lambda: all(b"_started" in log.read_bytes() for _, log in verbs), "processes to start")
-        yield logs
+        yield Running(processes=running, logs=[log for _, log in verbs])
     finally:
         for one in running:
             one.terminate()
@@ -170,32 +210,47 @@ def settled(parts: bootstrap.Deployment) -> int:
     return rows(parts, "SELECT count(*) FROM screening WHERE settled_at IS NOT NULL")[0][0]
 
 
-def throughput(ground: Ground, *, count: int, workers: int) -> Mapping[str, Any]:
+def throughput(ground: Ground, name: str, *, count: int, workers: int) -> dict[str, Any]:
     """Covers a second with a queue that is never empty, and where a cover's time goes."""
-    with deployed(ground, f"through-{workers}") as (stack, parts):
-        bodies = upload(ground, stack, parts, count)
-        with processes(stack, workers=workers) as logs:
-            begun = parts.clock.now()
-            parts.queue("uploads").send(bodies)
-            progress = tqdm(total=count, desc=f"{workers} workers", disable=not sys.stderr.isatty())
-            while (done := settled(parts)) < count:
-                progress.update(done - progress.n)
-                time.sleep(0.25)
-            progress.close()
-        first, last = rows(parts, "SELECT min(decided_at), max(settled_at) FROM screening")[0]
-        lines = [line for log in logs for line in canonical(log)]
-    assert len(lines) >= count
-    seconds = (last - begun) / 1e6
+    with deployed(ground, name) as (stack, parts), processes(stack, workers=workers) as running:
+        warm = warm_up(ground, stack, parts, running)
+        bodies = upload(ground, stack, parts, count, first=warm)
+        served, cpu = [len(lines) for lines in running.lines()], running.cpu()
+        parts.queue("uploads").send(bodies)
+        progress = tqdm(total=count, desc=f"{workers} workers", disable=not sys.stderr.isatty())
+        while (done := settled(parts) - warm) < count:
+            progress.update(done - progress.n)
+            time.sleep(1)  # the ledger says when: looking more often would only cost
+        progress.close()
+        used = [after - before for before, after in zip(cpu, running.cpu(), strict=True)]
+        wait_until(lambda: running.served() >= warm + count, "the last line")  # it follows the settling
+        logged = list(zip(served, running.lines(), strict=True))
+        begun, ended = rows(parts, COUNTED.format(warm))[0]
+    lines = [line for before, found in logged for line in found[before:]]
+    seconds = (ended - begun) / 1e6
     phases = {
         name: round(statistics.mean(line.get(f"{name}_ms", 0.0) for line in lines), 2) for name in PHASES
     }
     return {
         "workers": workers,
-        "covers a second": round(count / seconds, 1),
-        "seconds a cover": seconds / count,
-        "first decision after ms": round((first - begun) / 1e3),
+        "covers a second": round((count - 1) / seconds, 1),
+        "seconds a cover": seconds / (count - 1),
+        "covers by worker": [len(found) - before for before, found in logged],
         "milliseconds a cover": phases,
+        "CPU milliseconds a cover": {
+            name: round(1000 * one / count, 1) for name, one in zip(("workers", "keeper"), used, strict=True)
+        },
     }
+
+
+def warm_up(ground: Ground, stack: Stack, parts: bootstrap.Deployment, running: Running) -> int:
+    """Send covers until every worker has served some; return how many were sent, and are settled."""
+    sent, share = 0, WARM * (len(running.logs) - 1)
+    while not sent or min(len(lines) for lines in running.lines()) < WARM:
+        parts.queue("uploads").send(upload(ground, stack, parts, share, first=sent))
+        sent += share
+        wait_until(lambda so_far=sent: running.served() >= so_far == settled(parts), "the first covers")
+    return sent
 
 
 def latency(ground: Ground, *, count: int, every: float) -> Mapping[str, float]:
@@ -277,7 +332,8 @@ def timed_calls(parts: bootstrap.Deployment, spent: defaultdict[str, float]) -> 
 
 def canonical(log: Path) -> list[dict[str, Any]]:
     """The lines of covers that were screened."""
-    lines = [json.loads(line) for line in log.read_text().splitlines() if line.startswith("{")]
+    whole = [line for line in log.read_text().splitlines(keepends=True) if line.endswith("\n")]
+    lines = [json.loads(line) for line in whole if line.startswith("{")]
     return [line for line in lines if "decision" in line]
 
 
@@ -300,10 +356,10 @@ class Bare:
         self.database.execute("CREATE TABLE bare (cover text, hit boolean)")
         self.database.commit()
 
-    def run(self, count: int) -> float:
-        """Serve so many; return the seconds a cover."""
-        begun, served = time.perf_counter(), 0
-        while served < count:
+    def run(self, count: int, *, warm: int) -> float:
+        """Serve so many, after some that do not count; return the seconds a cover."""
+        begun, served = 0.0, 0
+        while served < warm + count:
             received = self.sqs.receive_message(
                 QueueUrl=self.queue, MaxNumberOfMessages=10, WaitTimeSeconds=1
             )
@@ -311,6 +367,8 @@ class Bare:
                 self._serve(message["Body"])
                 self.sqs.delete_message(QueueUrl=self.queue, ReceiptHandle=message["ReceiptHandle"])
                 served += 1
+                if served == warm:
+                    begun = time.perf_counter()
         return (time.perf_counter() - begun) / count
 
     def _serve(self, body: str) -> None:
@@ -364,13 +422,66 @@ class Bare:
             self.s3.get_object(Bucket=self.vault, Key=note)["Body"].read()
 
 
-def bare(ground: Ground, *, count: int) -> float:
-    with deployed(ground, "bare") as (stack, parts):
-        parts.queue("uploads").send(upload(ground, stack, parts, count))
-        return Bare(ground, stack, parts).run(count)
+def bare(ground: Ground, name: str, *, count: int) -> float:
+    with deployed(ground, name) as (stack, parts):
+        parts.queue("uploads").send(upload(ground, stack, parts, WARM + count))
+        return Bare(ground, stack, parts).run(count, warm=WARM)
 
 
 # ── all of it ──────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, kw_only=True)
+class Round:
+    """The bare loop's seconds a cover, and each number of workers', one after the other."""
+
+    peer: float
+    runs: Mapping[int, dict[str, Any]]
+
+    def linear(self, workers: int) -> float:
+        """How much of a proportional gain so many workers have over the fewest."""
+        fewest = min(self.runs)
+        return self._seconds(fewest) / self._seconds(workers) / workers * fewest
+
+    def ratio(self) -> float:
+        """A cover's time with the fewest workers, by the bare loop's."""
+        return self._seconds(min(self.runs)) / self.peer
+
+    def _seconds(self, workers: int) -> float:
+        return float(self.runs[workers]["seconds a cover"])
+
+
+def measured(ground: Ground, number: int, *, count: int, workers: Sequence[int]) -> Round:
+    return Round(
+        peer=bare(ground, f"bare-{number}", count=count),
+        runs={
+            one: throughput(ground, f"through-{number}-{one}", count=count, workers=one) for one in workers
+        },
+    )
+
+
+def middle(runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    return sorted(runs, key=lambda run: float(run["seconds a cover"]))[len(runs) // 2]
+
+
+def summary(rounds: Sequence[Round]) -> dict[str, Any]:
+    """What all rounds say together; the ratios of each are there, too, to tell how steady they are."""
+    counts = list(rounds[0].runs)
+    runs = {workers: middle([one.runs[workers] for one in rounds]) for workers in counts}
+    phases = runs[min(counts)]["milliseconds a cover"]
+    ratios = [round(one.ratio(), 2) for one in rounds]
+    linear = {workers: [round(one.linear(workers), 2) for one in rounds] for workers in counts}
+    return {
+        "bare loop, covers a second": round(1 / statistics.median(one.peer for one in rounds), 1),
+        "runs": list(runs.values()),
+        "time a cover, ratio to the bare loop": statistics.median(ratios),
+        "the same, by round": ratios,
+        "linear": {workers: statistics.median(found) for workers, found in linear.items()},
+        "linear, by round": linear,
+        "share of a cover's time, by step": {
+            name: round(value / sum(phases.values()), 2) for name, value in phases.items()
+        },
+    }
 
 
 def main() -> None:
@@ -379,9 +490,12 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--covers", type=int, default=240)
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--workers", default="1,2,4")
+    parser.add_argument("--scaling-only", action="store_true", help="leave out latency and waits")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
+    counts = sorted(int(one) for one in options.workers.split(","))
     with Ministack() as sqs, Seaweed() as s3, Postgres(durable=True) as postgres, \
             tempfile.TemporaryDirectory() as folder:  # fmt: skip
         data = pictures()
@@ -391,30 +505,16 @@ def main() -> None:
             listed=digests(data),
             folder=Path(folder),
         )
-        peer = bare(ground, count=options.covers)
-        counts = [int(one) for one in options.workers.split(",")]
-        runs = {workers: throughput(ground, count=options.covers, workers=workers) for workers in counts}
-        pace = 2 * runs[counts[0]]["seconds a cover"]
-        waits = shares(ground, count=options.covers // 2)
-        slow = latency(ground, count=options.covers // 2, every=pace)
-    one = runs[counts[0]]
-    spent = sum(one["milliseconds a cover"].values())
-    result = {
-        "covers": options.covers,
-        "cpu count": os.cpu_count(),
-        "bare loop, covers a second": round(1 / peer, 1),
-        "runs": list(runs.values()),
-        "time a cover, ratio to the bare loop": round(one["seconds a cover"] / peer, 2),
-        "linear": {
-            workers: round(one["seconds a cover"] / run["seconds a cover"] / workers * counts[0], 2)
-            for workers, run in runs.items()
-        },
-        "share of a cover's time, by step": {
-            name: round(value / spent, 2) for name, value in one["milliseconds a cover"].items()
-        },
-        "share of a cover's time, by who is waited for": waits,
-        "message to unreachable": slow,
-    }
+        rounds = [
+            measured(ground, number, count=options.covers, workers=counts) for number in range(options.rounds)
+        ]
+        result = {"covers": options.covers, "cpu count": os.cpu_count(), **summary(rounds)}
+        if not options.scaling_only:
+            pace = 2 * float(result["runs"][0]["seconds a cover"])
+            result["share of a cover's time, by who is waited for"] = shares(
+                ground, count=options.covers // 2
+            )
+            result["message to unreachable"] = latency(ground, count=options.covers // 2, every=pace)
     print(json.dumps(result) if options.json else json.dumps(result, indent=2))
 
 

@@ -13,7 +13,10 @@ SOURCE = pathlib.Path(__file__).parents[1] / "src" / "coverguard"
 LAYERS = (
     "errors",
     "model",
-    "lifecycle hashlist access policy messages notifications ports retrying trail",
+    (
+        "lifecycle hashlist access policy messages correspondence notifications ports retrying trail"
+        " receipts contacts"
+    ),
     "imaging matching",
     "store aws local remote telemetry",
     "acting",
@@ -22,6 +25,7 @@ LAYERS = (
     "settings",
     "production",
     "bootstrap",
+    "fronts",
     "testing",
     "cli",
 )
@@ -34,13 +38,16 @@ HOMES = {
     "botocore": {"aws", "testing"},
     "cryptography": {"local"},
     "fastapi": {"web"},
+    "jinja2": {"web"},
+    "starlette": {"web"},
+    "uvicorn": {"web"},
     "httpx": {"remote"},
     "imagehash": {"imaging", "testing"},
     "numba": {"matching"},
     "numpy": {"imaging", "matching", "testing"},
     "pdqhash": {"imaging", "testing"},
     "prometheus_client": {"telemetry"},
-    "pydantic": {"messages"},
+    "pydantic": {"messages", "correspondence", "web"},
     "sqlalchemy": {"store"},
     "tenacity": {"retrying"},
     "tqdm": {"cli"},
@@ -133,7 +140,7 @@ def test_the_keys_are_the_only_user_of_cryptography():
     users = {
         path.stem for path in modules() if any(name.startswith("cryptography") for name in imported(path))
     }
-    assert users <= {"keys"}
+    assert users <= {"keys", "boxes"}
 
 
 def test_where_pictures_are_decoded_there_is_no_way_out():

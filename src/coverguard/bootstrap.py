@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import partial
@@ -13,21 +13,37 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from coverguard import imaging, settings
 from coverguard.acting import Enforcer
+from coverguard.acting.inventory import Inventory
 from coverguard.auditing import Auditor
 from coverguard.errors import ConfigurationError
 from coverguard.importing import Importer
 from coverguard.intake import Intake
 from coverguard.keeper import Keeper
+from coverguard.local.boxes import StaffBox
+from coverguard.local.catalogue import NoCatalogue, read_token
 from coverguard.local.cdn import NoCdn
 from coverguard.local.clock import SystemClock
 from coverguard.local.folder import FolderStore
 from coverguard.local.heads import FolderHeads
-from coverguard.local.keys import LocalKeys, LocalSigner, PublicKeys
+from coverguard.local.keys import PURPOSES, LocalKeys, LocalSigner, PublicKeys
 from coverguard.model import ObjectRef
 from coverguard.objects import ObjectEvents
-from coverguard.ports import Cdn, Clock, HeadArchive, Keys, ObjectStore, Pager, Queue, Topic, UrlProbe
+from coverguard.ports import (
+    Catalogue,
+    Cdn,
+    Clock,
+    HeadArchive,
+    Keys,
+    ObjectStore,
+    Pager,
+    Queue,
+    Topic,
+    UrlProbe,
+)
 from coverguard.relaying import Relay
+from coverguard.remote.catalogue import HttpCatalogue
 from coverguard.remote.probe import HttpProbe
+from coverguard.reporting import Reporting
 from coverguard.review import Review, ReviewRules
 from coverguard.screening import AnswerRecorder, KnowledgeCache, RecordingRules, Screener
 from coverguard.sealing import Sealer
@@ -38,6 +54,7 @@ from coverguard.store.migrate import migrate, require_migrated
 from coverguard.store.queue import TableQueue
 from coverguard.store.roles import apply_roles
 from coverguard.store.topics import QueueTopic
+from coverguard.takedown import TakedownDriver, TakedownRules, TakedownVerbs
 from coverguard.telemetry import Health, Log, LogPager, Monitor
 from coverguard.verifying import Verifier
 from coverguard.watching import Watch, ask_store
@@ -67,6 +84,7 @@ class Deployment:
     clock: Clock
     log: Log
     cdn: Cdn = field(default_factory=NoCdn)
+    catalogue: Catalogue = field(default_factory=NoCatalogue)
     aws: Aws | None = None  # None: queues, topics and heads are the embedded ones, and alarms are lines
 
     def queue(self, name: str) -> Queue:
@@ -86,6 +104,9 @@ class Deployment:
             places=self.settings.places(),
             cleared_retention=self.settings.cleared_retention // timedelta(microseconds=1),
         )
+
+    def inventory(self) -> Inventory:
+        return Inventory(store=self.store, places=self.settings.places())
 
     def recorder(self) -> AnswerRecorder:
         rules = RecordingRules(
@@ -118,11 +139,19 @@ class Deployment:
             database=self.database,
             screener=screener,
             objects=self.object_events(screener),
+            reporting=self.reporting(screener),
             send_again=self.queue(UPLOADS).send,
             keys=self.keys,
             clock=self.clock,
             statement_retention=self.settings.statement_retention,
         )
+
+    def reporting(self, screener: Screener | None = None) -> Reporting:
+        """The use cases of reports; covers that they have looked at again wait with the uploads."""
+        mine = screener or self.screener()
+        letters = StaffBox.open_or_create(self.settings.home / "keys")
+        send, rules = self.queue(UPLOADS).send, self.settings.report_rules()
+        return Reporting.beside(mine, keys=self.keys, letters=letters, send=send, rules=rules)
 
     def object_events(self, screener: Screener) -> ObjectEvents:
         return ObjectEvents(
@@ -234,11 +263,28 @@ class Deployment:
             watch=self.watch(relay, sealer),
             outgoing=relay,
             sealer=sealer,
+            takedowns=self.takedown_driver(),
+            reporting=self.reporting(),
             clock=self.clock,
             grace=self.settings.grace,
             forget_after=self.settings.forget_after,
             log=self.log,
         )
+
+    def takedown_driver(self) -> TakedownDriver:
+        read = self.settings
+        rules = TakedownRules(
+            target=read.takedown_target, review_target=read.review_target, threads=read.takedown_threads
+        )
+        return TakedownDriver(
+            database=self.database, enforcer=self.enforcer(), catalogue=self.catalogue, clock=self.clock,
+            inventory=self.inventory(),
+            uploads=self.queue(UPLOADS), log=self.log, rules=rules, modes=read.modes,
+            buckets=read.readable_buckets,
+        )  # fmt: skip
+
+    def takedown_verbs(self) -> TakedownVerbs:
+        return TakedownVerbs(database=self.database, keys=self.keys, clock=self.clock)
 
     def watch(self, relay: Relay, sealer: Sealer) -> Watch:
         home = self.settings.home
@@ -290,6 +336,7 @@ class Deployment:
             report_target=self.settings.report_target,
             suppression_review=self.settings.suppression_review,
             relist=self.settings.relist,
+            takedown_deadline=self.settings.takedown_deadline,
         )
         return Review(
             database=self.database, keys=self.keys, enforcer=self.enforcer(), clock=self.clock, rules=rules
@@ -307,6 +354,7 @@ class Deployment:
             clock=self.clock,
             queues={name: self.queue(name) for name in INCOMING},
             grace=self.settings.grace,
+            takedown_target=self.settings.takedown_target,
         )
 
     def importer(self) -> Importer:
@@ -329,7 +377,7 @@ def deployment(home: Path, *, log: Log, migrated: bool = True) -> Iterator[Deplo
         if migrated:
             require_migrated(database)
             _require_keys(home, database)
-        aws = _aws(read, clock)
+        aws = aws_of(read, clock)
         yield Deployment(
             settings=read,
             database=database,
@@ -339,6 +387,7 @@ def deployment(home: Path, *, log: Log, migrated: bool = True) -> Iterator[Deplo
             clock=clock,
             log=log,
             cdn=aws.cdn() if aws and read.cloudfront_distribution else NoCdn(),
+            catalogue=_catalogue(read, clock) if read.catalogue_url else NoCatalogue(),
             aws=aws,
         )
     finally:
@@ -346,7 +395,7 @@ def deployment(home: Path, *, log: Log, migrated: bool = True) -> Iterator[Deplo
         database.close()
 
 
-def _aws(read: Settings, clock: Clock) -> Aws | None:
+def aws_of(read: Settings, clock: Clock) -> Aws | None:
     """The adapters on AWS's protocols, where the settings name anything of them."""
     if not read.speaks_aws:
         return None
@@ -355,9 +404,14 @@ def _aws(read: Settings, clock: Clock) -> Aws | None:
     return Aws(read, clock=clock)
 
 
+def _catalogue(read: Settings, clock: Clock) -> HttpCatalogue:
+    token = partial(read_token, read.home / "keys")
+    return HttpCatalogue(url=read.catalogue_url, token=token, clock=clock)
+
+
 def _require_keys(home: Path, database: Database) -> None:
     """New keys are for a new deployment: beside sealed rows they would hide that the old ones are lost."""
-    if (home / "keys").exists():
+    if all((home / "keys" / f"{purpose}.key").exists() for purpose in PURPOSES):
         return
     with database.reading() as tx:
         if lists.anything_sealed(tx):
@@ -384,11 +438,10 @@ def prepare(home: Path) -> Prepared:
     if home.exists() and home.stat().st_mode & 0o077:
         raise ConfigurationError(f"{home} can be read by other users; run: chmod 700 {home}")
     home.mkdir(mode=0o700, parents=True, exist_ok=True)
-    starter = home / settings.FILE
-    if not starter.exists():
+    if not (starter := home / settings.FILE).exists():
         starter.write_text(settings.STARTER, encoding="utf-8")
-    database = Database(read.database_url)
-    try:
-        return Prepared(revision=migrate(database), missing_roles=apply_roles(database))
-    finally:
-        database.close()
+    with closing(Database(read.database_url)) as database:
+        prepared = Prepared(revision=migrate(database), missing_roles=apply_roles(database))
+    if read.embedded:
+        StaffBox.open_or_create(home / "keys")  # so that the web processes need no worker to have started
+    return prepared

@@ -1,8 +1,8 @@
 """Every incoming event finds its use case here: told once, stored once, answered with an outcome.
 
 Uploads are screened. What an object store notifies of goes its own road (`objects`), each record by itself.
-Tombstones, collaborators and playlist texts are recorded. Terminations and reports are stored and shown as
-unserved until the releases that act on them: nothing is acked as if it were done.
+Tombstones, collaborators and playlist texts are recorded, a termination together with its takedown. Reports
+are taken in by `reporting`.
 """
 
 from __future__ import annotations
@@ -25,15 +25,19 @@ from coverguard.messages import (
     Incoming,
     PlaylistDeleted,
     PlaylistEdited,
+    ReportAdded,
+    ReportFiled,
+    ReportRescreen,
     parse,
 )
 from coverguard.model import Done, Micros, Outcome, Retry, between, later
 from coverguard.notifications import Record, alone, records_of, unwrapped
 from coverguard.objects import ObjectEvents
 from coverguard.ports import Clock, Delivery, Keys
+from coverguard.reporting import Reporting
 from coverguard.retrying import again_if_contended
 from coverguard.screening import Screener
-from coverguard.store import Connection, covers
+from coverguard.store import Connection, covers, takedowns
 from coverguard.store.engine import Database
 
 EARLY: Final = timedelta(minutes=1)
@@ -45,6 +49,7 @@ class Intake:
     database: Database
     screener: Screener
     objects: ObjectEvents
+    reporting: Reporting
     send_again: Callable[[Sequence[str]], None]  # to the queue of uploads
     keys: Keys
     clock: Clock
@@ -67,6 +72,8 @@ class Intake:
             return self.screener.screen(event, sent_at=delivery.sent_at)
         if isinstance(event, CoverDeleted):
             return self._bury(event, sent_at=delivery.sent_at)
+        if isinstance(event, ContentReported | ReportFiled | ReportAdded | ReportRescreen):
+            return self.reporting.handle(event, sent_at=delivery.sent_at)
         with self.database.transaction() as tx:
             self._note(tx, event, now=self.clock.now())
         return Done(note="noted")
@@ -122,15 +129,22 @@ class Intake:
             case PlaylistDeleted():
                 self._store(tx, event, {}, playlist_id=event.playlist_id, served=True)
             case AccountTerminated():
-                self._store(tx, event, {"reason": event.reason}, about=event.account_id, served=False)
+                self._store(tx, event, {"reason": event.reason}, about=event.account_id, served=True)
+                self._judge_termination(tx, event.account_id, now=now)
             case AccountReinstated():
-                self._store(tx, event, {}, about=event.account_id, served=False)
-            case ContentReported():
-                self._report(tx, event)
+                self._store(tx, event, {}, about=event.account_id, served=True)
+                self._judge_termination(tx, event.account_id, now=now)
             case CoverUploaded() | CoverDeleted():
+                raise AssertionError("handled before")
+            case ContentReported() | ReportFiled() | ReportAdded() | ReportRescreen():
                 raise AssertionError("handled before")
             case _ as never:
                 assert_never(never)
+
+    @staticmethod
+    def _judge_termination(tx: Connection, platform_id: str, *, now: Micros) -> None:
+        """In the same transaction, so that a termination without its takedown cannot be."""
+        takedowns.judge_termination(tx, covers.know_account(tx, platform_id, now=now), now=now)
 
     def _store(
         self,
@@ -155,17 +169,6 @@ class Intake:
             playlist_id=playlist_id,
         )
 
-    def _report(self, tx: Connection, event: ContentReported) -> None:
-        """A report is never lost; its words are private, what it names is fact."""
-        named: Mapping[str, str | int | None] = {
-            "report_id": event.report_id,
-            "covers": len(event.covers),
-            "playlists": len(event.playlist_ids),
-        }
-        self._store(tx, event, named, about=event.account_id, served=False)
-        whole = event.model_dump_json(by_alias=True)
-        self._keep_text(tx, event, kind="report", text=whole, by=None)
-
     def _keep_text(
         self,
         tx: Connection,
@@ -183,7 +186,7 @@ class Intake:
             kind=kind,
             text_sealed=self.keys.seal("private", text.encode(), context=event.event_id.encode()),
             said_at=event.occurred(),
-            expires_at=None if kind == "report" else keep,
+            expires_at=keep,
             account_id=covers.know_account(tx, by, now=self.clock.now()) if by else None,
             playlist_id=playlist_id,
         )

@@ -22,16 +22,19 @@ from coverguard.errors import CoverguardError, TransientError
 from coverguard.model import Micros, NotScreened, NotScreenedReason, Origin, later
 from coverguard.ports import Clock, Queue, Reach
 from coverguard.relaying import Relay
+from coverguard.reporting import Reporting
 from coverguard.retrying import uncontended
 from coverguard.screening import AnswerRecorder
 from coverguard.sealing import Sealer
 from coverguard.store import Row, alarms, cases, covers, quarantines, screenings
 from coverguard.store.engine import Database
 from coverguard.store.screenings import Answer
+from coverguard.takedown import TakedownDriver
 from coverguard.telemetry import Log, Pulse
 from coverguard.watching import Watch
 
 TICK: Final = 0.5  # seconds
+TAKEDOWNS: Final = "takedowns"  # the loop of their own
 SETTLE_AFTER: Final = timedelta(seconds=5)  # a live worker is usually still on it before
 LOST_AFTER: Final = timedelta(minutes=10)
 RELIST_EVERY: Final = 30.0  # seconds
@@ -74,16 +77,36 @@ class Keeper:
     watch: Watch
     outgoing: Relay
     sealer: Sealer
+    takedowns: TakedownDriver
+    reporting: Reporting
     clock: Clock
     grace: timedelta
     forget_after: timedelta
     log: Log
-    pulse: Pulse = field(default_factory=lambda: Pulse("keeper"))
+    pulse: Pulse = field(default_factory=lambda: Pulse("keeper", TAKEDOWNS))
     _answered: _Answered = field(default_factory=_Answered, init=False, repr=False)
     _resting: dict[str, float] = field(default_factory=dict, init=False, repr=False)
 
     def run(self, stop: threading.Event) -> None:
-        """Tick until told to stop; a tick that fails is said and tried again."""
+        """Tick until told to stop; a tick that fails is said and tried again.
+
+        Takedowns have a thread of their own: thousands of covers must not keep the other steps waiting.
+        """
+        beside = threading.Thread(target=self._take_down, args=(stop,), name=TAKEDOWNS)
+        beside.start()
+        try:
+            self._tick(stop)
+        finally:
+            stop.set()
+            beside.join()
+
+    def _take_down(self, stop: threading.Event) -> None:
+        while not stop.is_set():
+            self._safely(self.drive_takedowns)
+            self.pulse.beat(TAKEDOWNS)
+            stop.wait(0 if self.takedowns.under_way else TICK)
+
+    def _tick(self, stop: threading.Event) -> None:
         looked = relisted = -math.inf
         while not stop.is_set():
             now = time.monotonic()  # a clock that is set must not keep us from looking
@@ -92,7 +115,7 @@ class Keeper:
                 steps.append(self.find_late_renditions)
                 relisted = now
             if now - looked >= LOOK_EVERY:
-                steps += self.watch.steps()
+                steps += [*self.reporting.steps(), *self.watch.steps(), self.takedowns.ring_stuck]
                 looked = now
             for step in steps:
                 self._safely(step)
@@ -101,7 +124,8 @@ class Keeper:
 
     def steps(self) -> tuple[Callable[[], int], ...]:
         """Everything but looking for late renditions, each returning how much it did."""
-        return (*self.acts(), *self.watch.steps())
+        looks = (*self.reporting.steps(), *self.watch.steps(), self.takedowns.ring_stuck)
+        return (*self.acts(), self.drive_takedowns, *looks)
 
     def acts(self) -> tuple[Callable[[], int], ...]:
         """What is done at each tick."""
@@ -113,6 +137,7 @@ class Keeper:
             self.verify_gone,
             self.revive_lost_retries,
             self.lapse_claims,
+            self.takedowns.serve_terminations,
             self.forget_deleted,
             self.expire_statements,
             self.seal,
@@ -174,6 +199,10 @@ class Keeper:
             if reach is Reach.REACHABLE or row.gone_at is None:
                 self._settle(row.cover_version_id)
         return len(rows)
+
+    def drive_takedowns(self) -> int:
+        """Take every takedown that is due a page further."""
+        return self.takedowns.turn(beat=lambda: self.pulse.beat(TAKEDOWNS))
 
     def find_late_renditions(self) -> int:
         """A resizer may finish after the hold: look again for a while."""

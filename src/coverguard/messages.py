@@ -8,6 +8,7 @@ This module does not know where messages come from or go to.
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 from datetime import UTC, datetime
@@ -25,11 +26,12 @@ from pydantic import (
 )
 
 from coverguard.errors import BadMessage
-from coverguard.model import Micros, ObjectRef, Surface
+from coverguard.model import Category, Micros, ObjectRef, ReporterKind, Surface
 
 SCHEMA: Final = "coverguard.event/1"
 MAX_BODY_BYTES: Final = 256 * 1024
 MAX_ID_BYTES: Final = 200
+MAX_PAGE_COVERS: Final = 500
 _RFC3339: Final = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d")
 
 
@@ -54,6 +56,9 @@ def _timestamp(value: object) -> object:
 Timestamp = Annotated[AwareDatetime, BeforeValidator(_timestamp), Field(strict=False)]
 PlatformId = Annotated[str, AfterValidator(_platform_id), Field(min_length=1, max_length=MAX_ID_BYTES)]
 Text = Annotated[str, Field(max_length=10_000)]
+ReportRef = Annotated[str, Field(pattern=r"^report-[0-9a-f]{16}$")]
+Octets32 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]  # 32 bytes in hex
+Sealed = Annotated[str, Field(pattern=r"^[A-Za-z0-9+/]+=*$", max_length=240_000)]  # sealed bytes in Base64
 
 
 class _Frozen(BaseModel):
@@ -164,15 +169,63 @@ class AccountTagged(_Event):
 class ContentReported(_Event):
     type: Literal["content.reported"] = "content.reported"
     report_id: PlatformId
+    reporter_id: PlatformId | None = None  # of who pressed the button; never told to anybody
     account_id: PlatformId | None = None
+    category: Annotated[Category, Field(strict=False)] = Category.CHILD_ABUSE
+    urgent: bool = False  # a child is in danger, or it is happening now
     covers: Annotated[list[Cover], Field(max_length=100)] = []
     playlist_ids: Annotated[list[PlatformId], Field(max_length=100)] = []
     text: Text = ""
 
 
+# ── reports, between coverguard's own processes ────────────────────────────────────────────────────────────
+
+
+class ReportFiled(_Event):
+    """A report through the web: `details` are sealed `correspondence.ReportDetails`.
+
+    Any source but `anonymous` needs the reference of a live API key of that role. Without one, whoever may
+    send to the queue could speak in a hotline's name: it is then taken as anybody's.
+    """
+
+    type: Literal["report.filed"] = "report.filed"
+    reference: ReportRef
+    source: Annotated[ReporterKind, Field(strict=False)] = ReporterKind.ANONYMOUS
+    api_key: Annotated[str, Field(pattern=r"^[a-z]+-[0-9a-f]{16}$")] | None = None
+    removal: bool = False  # a removal is demanded, and the demand was signed by the key's owner
+    mailbox: Octets32 | None = None  # the reporter's X25519 public key
+    network: Octets32 | None = None  # keyed digest
+    details: Sealed
+
+    def sealed(self) -> bytes:
+        return _octets(self.details)
+
+
+class ReportAdded(_Event):
+    """An addition to a report: `addition` is a sealed `correspondence.ReportAddition`."""
+
+    type: Literal["report.added"] = "report.added"
+    reference: ReportRef
+    mailbox: Octets32  # the same as of the report
+    addition: Sealed
+
+    def sealed(self) -> bytes:
+        return _octets(self.addition)
+
+
+class ReportRescreen(_Event):
+    """A stretch of an account's covers to be looked at again; the ledger's own numbers, sent by workers."""
+
+    type: Literal["report.rescreen"] = "report.rescreen"
+    reference: ReportRef
+    account: Annotated[int, Field(ge=1, lt=2**63)]
+    after: Annotated[int, Field(ge=0, lt=2**63)] = 0  # cover versions up to this one are done
+
+
 Incoming = (
     CoverUploaded | CoverDeleted | PlaylistEdited | PlaylistDeleted | CollaboratorAdded | CollaboratorRemoved
     | AccountTerminated | AccountReinstated | AccountRenamed | AccountTagged | ContentReported
+    | ReportFiled | ReportAdded | ReportRescreen
 )  # fmt: skip
 
 
@@ -254,10 +307,29 @@ PipelineEvent = CoverCleared | CoverWithheld | CoverReleased | CoverRemoved
 SafetyEvent = MatchFound | AccountFlagged | TakedownVerified | ReportReceipted | NotScreenedAlarm
 Outgoing = PipelineEvent | SafetyEvent
 
+# ── the platform's catalogue ───────────────────────────────────────────────────────────────────────────────
+
+
+def _announced(value: object) -> object:
+    if isinstance(value, dict) and not {"schema", "type"} <= value.keys():
+        raise ValueError("needs schema and type, as every announcement")
+    return value
+
+
+class CataloguePage(_Frozen):
+    """One page of what an account has uploaded, and where the next one begins."""
+
+    covers: Annotated[
+        list[Annotated[CoverUploaded, BeforeValidator(_announced)]], Field(max_length=MAX_PAGE_COVERS)
+    ]
+    next: Annotated[str, Field(min_length=1, max_length=1000)] | None
+
+
 T = TypeVar("T")
 
 _INCOMING: Final[TypeAdapter[Incoming]] = TypeAdapter(Annotated[Incoming, Field(discriminator="type")])
 _OUTGOING: Final[TypeAdapter[Outgoing]] = TypeAdapter(Annotated[Outgoing, Field(discriminator="type")])
+_CATALOGUE: Final = TypeAdapter(CataloguePage)
 
 
 def parse(body: str) -> Incoming:
@@ -274,14 +346,36 @@ def parse_outgoing(body: str) -> Outgoing:
     return _parse(_OUTGOING, body)
 
 
+def parse_catalogue_page(body: bytes) -> CataloguePage:
+    """Return one page of the platform's catalogue; how large it may be is the caller's business.
+
+    Raises:
+        BadMessage: not JSON, or a field is missing or wrong; the message names it.
+    """
+    try:
+        return _CATALOGUE.validate_python(json.loads(body))
+    except ValidationError as error:
+        raise BadMessage(_faults(error, named_from=0)) from None  # its repr would carry the values
+    except (ValueError, RecursionError):
+        raise BadMessage("catalogue page is not JSON") from None
+
+
 def dump(event: _Event) -> str:
     """Serialise an event as one line of JSON."""
     return event.model_dump_json(by_alias=True)
 
 
+def _octets(text: str) -> bytes:
+    try:
+        return base64.b64decode(text, validate=True)
+    except ValueError:
+        raise BadMessage("sealed content: not Base64") from None
+
+
 def json_schemas() -> dict[str, dict[str, Any]]:
-    """Return the two JSON Schemas, `incoming` and `outgoing`, as published in the docs."""
+    """Return the JSON Schemas `incoming`, `outgoing` and `catalogue`, as published in the docs."""
     return {
+        "catalogue": _CATALOGUE.json_schema(by_alias=True),
         "incoming": _INCOMING.json_schema(by_alias=True),
         "outgoing": _OUTGOING.json_schema(by_alias=True),
     }
@@ -322,14 +416,14 @@ def _parse(adapter: TypeAdapter[T], body: str) -> T:
         raise BadMessage(_faults(error)) from None  # its repr would carry the values
 
 
-def _faults(error: ValidationError) -> str:
+def _faults(error: ValidationError, *, named_from: int = 1) -> str:
+    """Each field's path and fault; the first part of an event's path is its type, empty for a bad type."""
     faults = error.errors(include_input=False, include_url=False, include_context=False)
-    return "; ".join(f"field {_named(fault['loc'])}: {_said(fault)}" for fault in faults[:5])
+    return "; ".join(f"field {_named(fault['loc'][named_from:])}: {_said(fault)}" for fault in faults[:5])
 
 
-def _named(location: tuple[int | str, ...]) -> str:
-    """The path within the event; the first part is the event's type, which is empty for a bad type."""
-    return ".".join(str(part) for part in location[1:]) or "type"
+def _named(path: tuple[int | str, ...]) -> str:
+    return ".".join(str(part) for part in path) or "type"
 
 
 def _said(fault: Any) -> str:  # noqa: ANN401 - a pydantic TypedDict

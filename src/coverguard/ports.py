@@ -11,9 +11,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import StrEnum
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from coverguard.model import Micros, ObjectRef, Outcome, Severity
+
+if TYPE_CHECKING:
+    from coverguard.messages import CoverUploaded
 
 
 class Clock(Protocol):
@@ -218,6 +221,35 @@ class Cdn(Protocol):
         """
 
 
+# ── the platform's catalogue ───────────────────────────────────────────────────────────────────────────────
+
+
+class Catalogue(Protocol):
+    """What the platform says that an account has. Never the last word: ledger and buckets are asked, too."""
+
+    @property
+    def exists(self) -> bool:
+        """Whether this deployment has one. Without one `covers_of` yields nothing, and that means nothing."""
+
+    def covers_of(self, account_id: str) -> Iterator[CoverUploaded]:
+        """Yield every stored cover version that the account uploaded, as the platform would announce each.
+
+        Also earlier versions, those on other people's playlists, and those it deleted that are still stored.
+        Asked page by page while it is consumed; in no order; one may come twice. `uploader_id` is always
+        `account_id`: an answer that names somebody else is a fault. An account that the platform does not
+        know has none. Only an iteration that ended without an error was all of them; what was yielded
+        before an error holds.
+
+        Raises:
+            TransientError: no answer, none in time, one cut off, without sense, or without an end.
+            Refused: the catalogue does not take our key.
+            ConfigurationError: there is no usable key to show it.
+        """
+
+    def check(self) -> None:
+        """Ask whether it would answer. Raises what `covers_of` does."""
+
+
 # ── keys ───────────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -232,6 +264,26 @@ class Keys(Protocol):
 
     def mac(self, purpose: str, plain: bytes) -> bytes:
         """A keyed digest for uniqueness and look-up of what is stored encrypted; 32 bytes."""
+
+
+class Letterbox(Protocol):
+    """The staff's letter box: what is sealed for its public key, only we can open.
+
+    The internet-facing process has the public key alone, so that it cannot read what was told to it before.
+    """
+
+    @property
+    def public_key(self) -> bytes:
+        """X25519, 32 bytes."""
+
+    def open(self, sealed: bytes, *, context: bytes) -> bytes:
+        """Raises `IntegrityFailure` when box, context or bytes are not the ones sealed."""
+
+    def seal(self, public_key: bytes, plain: bytes, *, context: bytes) -> bytes:
+        """Seal for the holder of another public key; we cannot open it again.
+
+        Raises `BadMessage` where these bytes are no key that anything could be sealed for.
+        """
 
 
 # ── audit seals ────────────────────────────────────────────────────────────────────────────────────────────

@@ -21,7 +21,7 @@ from coverguard.access import Verb
 from coverguard.acting import Enforcer
 from coverguard.errors import IllegalTransition, Refused
 from coverguard.hashlist import ListRow
-from coverguard.lifecycle import ItemEvent, ItemState
+from coverguard.lifecycle import ItemEvent, ItemState, TakedownState
 from coverguard.model import (
     Actor,
     Algorithm,
@@ -29,6 +29,7 @@ from coverguard.model import (
     Category,
     ListAction,
     Micros,
+    TakedownCause,
     VerdictKind,
     VerdictOutcome,
     later,
@@ -37,7 +38,20 @@ from coverguard.policy import QUALITY_FLOOR, ListRule
 from coverguard.ports import Clock, Keys
 from coverguard.retrying import again_if_contended
 from coverguard.screening.recording import request_hold
-from coverguard.store import Connection, Row, audit, cases, covers, lists, outbox, quarantines, screenings
+from coverguard.store import (
+    Connection,
+    Row,
+    audit,
+    cases,
+    covers,
+    lists,
+    obligations,
+    outbox,
+    quarantines,
+    reports,
+    screenings,
+    takedowns,
+)
 from coverguard.store.engine import Database
 from coverguard.store.quarantines import Claimant
 
@@ -55,6 +69,7 @@ class ReviewRules:
     report_target: timedelta
     suppression_review: timedelta
     relist: timedelta
+    takedown_deadline: timedelta  # from a confirmed child-abuse verdict to everything verified gone
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,6 +127,7 @@ class Review:
             quarantines.retain(tx, cover.id, until=later(now, self.rules.preservation))
             outbox.tell_pipeline(tx, cover=cover, event="cover.removed", now=now)
             self._owe_after_confirmation(tx, item, opinion.category, now=now)
+            self._take_down(tx, item, cover, verdict, now=now)
             if item.consequences:
                 self._learn(tx, item, opinion.category, now=now)
             self._decided(tx, item, verdict, now=now, second=False)
@@ -147,6 +163,7 @@ class Review:
             )
             cases.move_item(tx, item, ItemEvent.CLEAR, decided_at=now)
             quarantines.drop_claims(tx, Claimant(item_id=item.id), now=now)
+            reports.let_go(tx, item.cover_version_id, now=now)
             self._suppress(tx, item, verdict, two_people=proposal is not None, now=now)
             cover = covers.by_id(tx, item.cover_version_id)
             if not quarantines.of_cover(tx, cover.id):
@@ -190,11 +207,11 @@ class Review:
                 kind=VerdictKind.APPEAL,
             )  # fmt: skip
             due = later(now, self.rules.review_target)
-            cases.owe(tx, kind="review", item_id=item.id, due_at=due, now=now)
+            obligations.owe(tx, kind="review", item_id=item.id, due_at=due, now=now)
             lists.withdraw_learnt(tx, item_id=item.id, now=now)
             lists.lift_suppressions(tx, item_id=item.id, now=now)
             no_longer = ("authority_report", "account_takedown", "suppression_review")
-            cases.waive(tx, kinds=no_longer, item_id=item.id, now=now)
+            obligations.waive(tx, kinds=no_longer, item_id=item.id, now=now)
             facts = {"case": file.ref, "verdict": verdict.ref}
             audit.write(
                 tx,
@@ -263,8 +280,12 @@ class Review:
     def _decided(
         self, tx: Connection, item: Row[Any], verdict: Row[Any], *, second: bool, now: Micros
     ) -> None:
-        cases.meet(tx, kind="review", item_id=item.id, now=now)
-        cases.close_if_decided(tx, item.case_id, now=now)
+        obligations.meet(tx, kind="review", item_id=item.id, now=now)
+        self._overturned(tx, item, verdict, now=now)
+        if cases.close_if_decided(tx, item.case_id, now=now):
+            account_id = cases.case_by_id(tx, item.case_id).account_id
+            if (row := takedowns.unlifted(tx, account_id)) is not None:
+                obligations.meet(tx, kind="review", takedown_id=row.id, now=now)
         facts = {"verdict": verdict.ref, "second": second, "basis": verdict.basis}
         audit.write(
             tx,
@@ -282,12 +303,37 @@ class Review:
         self, tx: Connection, item: Row[Any], category: Category, *, now: Micros
     ) -> None:
         keep = later(now, self.rules.preservation)
-        cases.owe(tx, kind="preservation_end", item_id=item.id, due_at=keep, now=now)
+        obligations.owe(tx, kind="preservation_end", item_id=item.id, due_at=keep, now=now)
         if category is Category.CHILD_ABUSE:
             due = later(now, self.rules.report_target)
-            cases.owe(tx, kind="authority_report", item_id=item.id, due_at=due, now=now)
-            if covers.uploader_of(tx, covers.by_id(tx, item.cover_version_id)) is not None:
-                cases.owe(tx, kind="account_takedown", item_id=item.id, due_at=now, now=now)
+            obligations.owe(tx, kind="authority_report", item_id=item.id, due_at=due, now=now)
+
+    def _take_down(
+        self, tx: Connection, item: Row[Any], cover: Row[Any], verdict: Row[Any], *, now: Micros
+    ) -> None:
+        """Everything of the uploader goes dark; where consequences stopped, a person sees to it."""
+        known = covers.uploader_of(tx, cover) is not None
+        if verdict.category != Category.CHILD_ABUSE.value or not known:
+            return
+        due = later(now, self.rules.takedown_deadline)
+        if not item.consequences:
+            obligations.owe(tx, kind="account_takedown", item_id=item.id, due_at=due, now=now)
+            return
+        row = takedowns.request(
+            tx, account_id=cover.uploader_id, cause=TakedownCause.VERDICT, origin=item.ref, level="hold",
+            actor=verdict.actor, role=verdict.role, now=now,
+        )  # fmt: skip
+        if row.state != TakedownState.VERIFIED_GONE.value:
+            obligations.owe(tx, kind="account_takedown", takedown_id=row.id, due_at=due, now=now)
+
+    def _overturned(self, tx: Connection, item: Row[Any], verdict: Row[Any], *, now: Micros) -> None:
+        """A verdict that is followed by another one calls for no takedown any more."""
+        confirmed = verdict.outcome == VerdictOutcome.CONFIRM.value
+        if not confirmed or verdict.category != Category.CHILD_ABUSE.value:
+            takedowns.withdraw(
+                tx, cause=TakedownCause.VERDICT, origin=item.ref, actor=verdict.actor, role=verdict.role,
+                now=now,
+            )  # fmt: skip
 
     def _learn(self, tx: Connection, item: Row[Any], category: Category, *, now: Micros) -> None:
         """Remember what was removed: exact digests hold, near signals refer until a second person agreed."""
@@ -327,7 +373,7 @@ class Review:
             if Algorithm(match.algorithm).perceptual
         ]
         if near:
-            cases.owe(tx, kind="suppression_review", item_id=item.id, due_at=review_at, now=now)
+            obligations.owe(tx, kind="suppression_review", item_id=item.id, due_at=review_at, now=now)
         for match in near:
             kinds = [(Algorithm.SHA256, bytes(stored.sha256))]
             if two_people and match.view in pdqs:

@@ -13,6 +13,7 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from datetime import timedelta
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -21,6 +22,7 @@ from coverguard.access import Role
 from coverguard.acting.places import Places
 from coverguard.errors import ConfigurationError
 from coverguard.model import Mode, Surface
+from coverguard.policy.reporting import ReportCaps, ReportRules
 
 HOME_VARIABLE: Final = "COVERGUARD_HOME"
 DATABASE_VARIABLE: Final = "COVERGUARD_DATABASE"  # so that each process can be a database role of its own
@@ -34,12 +36,19 @@ DEFAULT_MODES: Final = {
 }
 QUEUES: Final = ("uploads", "account-events", "reports", "sweep-shards")
 TOPICS: Final = ("pipeline", "safety")
+LOOPBACK: Final = ("127.0.0.1", "::1")  # not its name: what a name means is somebody else's word
 DATABASES: Final = ("sqlite", "postgresql", "postgresql+psycopg")
 _NUMBERS: Final = {
     "file_server_port": (1, 65_535),
     "hold_budget": (0, 10**9),
     "max_bytes": (1, 2**30),
     "metrics_port": (0, 65_535),
+    "report_hides_network": (0, 10**6),
+    "report_hides_total": (0, 10**6),
+    "report_reach_covers": (1, 10**9),
+    "report_reach_links": (1, 10**9),
+    "report_rate": (1, 10**6),
+    "takedown_threads": (1, 64),
 }
 _WORDS: Final = {"object_store": ("folder", "s3")}
 _TABLES: Final = {"queues": QUEUES, "topics": TOPICS}
@@ -60,6 +69,7 @@ class Settings:
     vault_kms_key: str = ""  # of the vault's copies; nothing: the bucket's own
     heads_bucket: str = ""  # locked, for the audit trail's signed heads; nothing: a folder in the home
     trust_object_metadata: bool = False  # whether platform services alone write the objects' metadata
+    catalogue_url: str = ""  # of the platform's own list of what an account has; nothing: it has none
     cloudfront_distribution: str = ""  # whose copies are invalidated; nothing: there is no CDN
     alarm_topic: str = ""  # SNS ARN to page people by; nothing: the log
     metrics_host: str = "127.0.0.1"
@@ -78,12 +88,28 @@ class Settings:
     suppression_review: timedelta = timedelta(days=180)
     statement_retention: timedelta = timedelta(days=180)
     forget_after: timedelta = timedelta(days=30)  # fingerprints of covers that the platform deleted
+    takedown_target: timedelta = timedelta(minutes=15)  # from request to verified gone, before it rings
+    takedown_deadline: timedelta = timedelta(hours=1)  # after a confirmed child-abuse verdict
+    takedown_threads: int = 8  # objects of one takedown acted on at a time
+    report_review_target: timedelta = timedelta(hours=24)
+    report_urgent_target: timedelta = timedelta(hours=4)  # a child in danger; a signed demand
+    report_removal_target: timedelta = timedelta(hours=48)  # of an intimate image
+    report_notice_target: timedelta = timedelta(hours=24)  # of what a hotline or trusted flagger demands
+    report_contact_retention: timedelta = timedelta(days=180)  # what reporters tell of themselves
+    report_network_retention: timedelta = timedelta(days=7)  # digests of their networks
+    report_hides_network: int = 20  # covers an hour that reports of one network hide by machine
+    report_hides_total: int = 500  # covers an hour that all of them hide
+    report_reach_links: int = 50  # playlists and their sharers, from which a person is asked first
+    report_reach_covers: int = 200  # public covers, from which a person is asked first
     hold_budget: int = 5000  # near-match holds an hour, all lists together
     max_bytes: int = 20 * 1024 * 1024
     verdict_on_cli: bool = False
     trust_sudo: bool = (
         False  # two people on one machine: sudo's caller is the person (sudoers decides who may)
     )
+    platform_name: str = "this service"  # as the report pages call the platform
+    report_rate: int = 60  # reports an hour and network; those about children are taken beyond it
+    trusted_proxies: tuple[str, ...] = ()  # networks whose X-Forwarded-For is believed; nothing: nobody's
     people: Mapping[str, frozenset[str]] = field(default_factory=dict)  # operating-system user → roles
 
     @property
@@ -106,6 +132,25 @@ class Settings:
     def readable_buckets(self) -> frozenset[str]:
         """Where a message may point; the vault is not among them."""
         return frozenset({self.intake_bucket, self.public_bucket})
+
+    def report_rules(self) -> ReportRules:
+        """The times and limits of reports."""
+        caps = ReportCaps(
+            network=self.report_hides_network,
+            everywhere=self.report_hides_total,
+            links=self.report_reach_links,
+            covers=self.report_reach_covers,
+        )
+        return ReportRules(
+            review_target=self.report_review_target,
+            urgent_target=self.report_urgent_target,
+            removal_target=self.report_removal_target,
+            notice_target=self.report_notice_target,
+            contact_retention=self.report_contact_retention,
+            network_retention=self.report_network_retention,
+            relist=self.relist,
+            caps=caps,
+        )
 
     def places(self) -> Places:
         """Where public bytes may be.
@@ -171,6 +216,8 @@ def _require_sense(read: Settings) -> None:
     if read.object_store == "s3" and "{port}" in read.public_url:
         raise ConfigurationError(f"{FILE}: setting public_url: how does the public ask for an object on S3?")
     _require_database(read.database_url)
+    _require_catalogue(read.catalogue_url)
+    _require_networks(read.trusted_proxies)
     read.places()
 
 
@@ -188,6 +235,34 @@ def _require_database(url: str) -> None:
         )
 
 
+def _require_networks(named: Sequence[str]) -> None:
+    try:
+        for one in named:
+            ip_network(one)
+    except ValueError as error:
+        raise ConfigurationError(
+            f"{FILE}: setting trusted_proxies: must be networks such as 10.0.0.0/8"
+        ) from error
+
+
+def _require_catalogue(url: str) -> None:
+    """Refuse an address to which our key would go in the clear, or that is more than a place."""
+    if not url:
+        return
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname, parts.port  # raises where the port is no port
+    except ValueError as error:
+        raise ConfigurationError(f"{FILE}: setting catalogue_url: not a URL") from error
+    named = f"{parts.scheme}://{parts.netloc}{parts.path}" == url and url.isascii() and url.isprintable()
+    if not host or port == 0 or not named or "@" in parts.netloc or " " in url or url.endswith("/"):
+        raise ConfigurationError(
+            f"{FILE}: setting catalogue_url: must be scheme, host and path, without a slash at the end"
+        )
+    if parts.scheme != "https" and not (parts.scheme == "http" and host in LOOPBACK):
+        raise ConfigurationError(f"{FILE}: setting catalogue_url: must be https, or http on this host alone")
+
+
 def _value(name: str, value: Any) -> Any:  # noqa: ANN401 - whatever TOML holds
     default = getattr(Settings(home=Path()), name)
     try:
@@ -200,8 +275,8 @@ def _value(name: str, value: Any) -> Any:  # noqa: ANN401 - whatever TOML holds
                 }
             case "queues" | "topics":
                 return _addresses(value, all_of=_TABLES[name])
-            case "renditions":
-                return tuple(str(template) for template in value)
+            case "renditions" | "trusted_proxies":
+                return tuple(str(one) for one in value)
         if isinstance(default, timedelta):
             return _span(value)
     except (ValueError, TypeError, AttributeError, LookupError, OverflowError) as error:

@@ -11,12 +11,26 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
 
+from coverguard import contacts
 from coverguard.acting import Enforcer
 from coverguard.auditing import Auditor
 from coverguard.errors import IntegrityFailure
+from coverguard.messages import from_micros
 from coverguard.model import Micros, later
 from coverguard.ports import Clock, Keys, Queue, Reach
-from coverguard.store import alarms, cases, covers, lists, outbox, quarantines, screenings
+from coverguard.store import (
+    alarms,
+    covers,
+    darkening,
+    lists,
+    obligations,
+    outbox,
+    quarantines,
+    reports,
+    reports_due,
+    screenings,
+    takedowns,
+)
 from coverguard.store.engine import Database
 
 SETTLED_WITHIN: Final = timedelta(minutes=5)
@@ -47,6 +61,7 @@ class Verifier:
     clock: Clock
     queues: Mapping[str, Queue]
     grace: timedelta
+    takedown_target: timedelta
 
     def run(self) -> list[Finding]:
         """Check everything; a check that cannot be made raises, and nothing is taken for kept."""
@@ -60,9 +75,10 @@ class Verifier:
             ("obligations_in_time", "nothing we owe people is overdue", self._overdue, False),
             ("lists_open", "every sealed list row opens with our key", self._sealed, False),
             ("audit_unchanged", "the audit trail is as it was written and sealed", self._altered, False),
-            ("events_served", "terminations and reports are acted on (not yet)", self._unserved, True),
-            ("takedowns_served", "a confirmed child-abuse verdict takes the account down (not yet)",
-             self._takedowns, True),
+            ("events_served", "terminations and reports are acted on", self._unserved, False),
+            ("takedowns_served", "accounts that are to be dark are verified dark, in time",
+             self._takedowns, False),
+            ("contacts_reviewed", "help contacts on receipts were reviewed in time", self._contacts, True),
         )  # fmt: skip
         return [
             Finding(check=name, promise=promise, found=list(check()), owed=owed)
@@ -105,13 +121,23 @@ class Verifier:
 
     def _overdue(self) -> Sequence[str]:
         with self.database.reading() as tx:
-            rows = cases.owed(tx, due_before=self.clock.now())
-        return [f"{row.kind} of {row.item_ref}" for row in rows if row.kind != "account_takedown"]
+            rows = obligations.owed(tx, due_before=self.clock.now())
+        return [f"{row.kind} of {row.ref}" for row in rows if row.kind != "account_takedown"]
 
     def _takedowns(self) -> Sequence[str]:
+        """That each object they hide is gone is asked for with all others: see `held_covers_gone`."""
+        found = []
         with self.database.reading() as tx:
-            rows = cases.owed(tx, due_before=self.clock.now())
-        return [row.item_ref for row in rows if row.kind == "account_takedown"]
+            late = {row.ref for row in takedowns.late(tx, since=self._ago(self.takedown_target))}
+            for row in takedowns.listing(tx):
+                if row.ref in late:
+                    found.append(f"{row.ref} {'not lifted' if row.lifting_at else row.state} for too long")
+                if row.lifting_at is None and darkening.unclaimed(tx, row, limit=1):
+                    found.append(f"{row.ref} has not claimed every cover")
+            overdue = obligations.owed(tx, due_before=self.clock.now())
+        calling = [row.ref for row in overdue if row.kind == "account_takedown"]
+        found += [f"{ref} calls for a takedown that is overdue" for ref in calling]
+        return found
 
     def _sealed(self) -> Sequence[str]:
         try:
@@ -126,7 +152,12 @@ class Verifier:
 
     def _unserved(self) -> Sequence[str]:
         with self.database.reading() as tx:
-            return [f"{kind}: {count}" for kind, count in covers.unserved(tx).items()]
+            stored = [f"{kind}: {count}" for kind, count in covers.unserved(tx).items()]
+            left = reports_due.unserved(tx, before=self._ago(SETTLED_WITHIN), limit=MANY)
+            return [*stored, *(reports.by_id(tx, report_id).ref for report_id in left)]
+
+    def _contacts(self) -> Sequence[str]:
+        return contacts.overdue(from_micros(self.clock.now()).date())
 
     def ringing(self) -> Sequence[tuple[str, str, int]]:
         """Open alarms: kind, subject, how often they rang."""

@@ -1,9 +1,9 @@
 """The keeper's eyes: rings for what a person must know, tells people, and takes figures.
 
-Rings for what is overdue, for queues nobody serves or that do not answer, dead letters, spent budgets, a
-store that does not answer, a full disk, a clock that jumped; quiets each as soon as it is over. An alarm that
-cannot be looked at is left as it is. Every step may run twice and in several keepers; two keepers may tell
-people twice, with the same key. Nothing here acts on a cover.
+Warns of clocks that run out, rings for what is overdue, for queues nobody serves or that do not answer, dead
+letters, spent budgets, a store that does not answer, a full disk, a clock that jumped; quiets each as soon as
+it is over. An alarm that cannot be looked at is left as it is. Every step may run twice and in several
+keepers; two keepers may tell people twice, with the same key. Nothing here acts on a cover.
 """
 
 from __future__ import annotations
@@ -11,16 +11,18 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
+from operator import attrgetter
 from typing import Final
 
 from coverguard.errors import CoverguardError, TransientError
 from coverguard.model import Micros, between, later
+from coverguard.policy import clocks
 from coverguard.policy.alarms import ALARMS, due_pages
 from coverguard.ports import Clock, ObjectStore, Pager, PageState, Queue
 from coverguard.relaying import NOT_SENT
 from coverguard.screening.recording import BUDGET_ALARM, budget_subject
 from coverguard.sealing import HEADS_BEHIND, HEADS_SUBJECT
-from coverguard.store import alarms, cases, figures, screenings
+from coverguard.store import alarms, figures, obligations, screenings, takedowns
 from coverguard.store.engine import Database
 from coverguard.telemetry import Log
 
@@ -34,6 +36,10 @@ DISK_LOW: Final = 2 * 1024**3  # bytes; nothing of the vault is ever deleted
 ENDS_ARE_NEWS_FOR: Final = timedelta(days=1)
 COUNTED_AGAIN_FOR: Final = timedelta(minutes=1)  # a row that committed late is still counted
 NOWHERE: Final = "coverguard/readiness/"  # no object lies there
+
+HIDDEN_BY_SUPPORT: Final = "hidden_by_support"
+SOME: Final = 200  # clocks in one look
+MARK_OF: Final = {kind: mark for mark, kind in clocks.WARNINGS.items()}
 
 Subject = tuple[str, str]  # kind, subject
 
@@ -65,8 +71,10 @@ class Watch:
     def steps(self) -> tuple[Callable[[], int], ...]:
         """Everything there is to look at, each returning how many alarms began or ended."""
         return (
+            self.warn_of_clocks,
             self.ring_overdue,
             self.ring_spent_budgets,
+            self.ring_hidden_by_support,
             self.ring_queues,
             self.ring_parts,
             self.ring_outgoing,
@@ -78,11 +86,40 @@ class Watch:
 
     # ── alarms ─────────────────────────────────────────────────────────────────────────────────────────────
 
+    def warn_of_clocks(self) -> int:
+        """Ring once for each mark that a clock passes; quiet what has been met or waived since."""
+        now = self.clock.now()
+        with self.database.reading() as tx:
+            passing = obligations.to_warn(tx, now=now, limit=SOME)
+        for one in passing:
+            mark = clocks.passed(clocks.percent(opened_at=one.opened_at, due_at=one.due_at, now=now))
+            with self.database.transaction() as tx:
+                ours = obligations.note_warned(tx, one.id, mark=mark)
+                if ours and (kind := clocks.WARNINGS.get(mark)) is not None:
+                    alarms.ring(tx, kind=kind, subject=clocks.subject(one.kind, one.ref), now=now)
+        return len(passing) + self._quiet_clocks()
+
+    def _quiet_clocks(self) -> int:
+        """End the warnings of clocks that no longer run.
+
+        Alarms and clocks are of one moment: a warning that another keeper has just given is not ended by one
+        that looked at the clocks before.
+        """
+        with self.database.reading() as tx:
+            running = {clocks.subject(one.kind, one.ref): one.warned for one in obligations.warned(tx)}
+            rung = [one for one in alarms.ringing(tx) if one.kind in MARK_OF]
+        ended = [one for one in rung if running.get(one.subject, 0) < MARK_OF[one.kind]]
+        if ended:
+            with self.database.transaction() as tx:
+                for one in sorted(ended, key=attrgetter("id")):
+                    alarms.quiet(tx, kind=one.kind, subject=one.subject, now=self.clock.now())
+        return len(ended)
+
     def ring_overdue(self) -> int:
         """Every obligation past its time rings until it is met."""
         with self.database.reading() as tx:
-            overdue = cases.owed(tx, due_before=self.clock.now())
-        wanted = {(f"overdue_{one.kind}", one.item_ref) for one in overdue}
+            overdue = obligations.owed(tx, due_before=self.clock.now())
+        wanted = {(f"overdue_{one.kind}", one.ref) for one in overdue}
         return self._ring_exactly(wanted, kinds={kind for kind in ALARMS if kind.startswith("overdue_")})
 
     def ring_spent_budgets(self) -> int:
@@ -91,6 +128,12 @@ class Watch:
             spent = screenings.budgets_spent(tx, now=self.clock.now())
         wanted = {(BUDGET_ALARM, budget_subject(one)) for one in spent}
         return self._ring_exactly(wanted, kinds={BUDGET_ALARM})
+
+    def ring_hidden_by_support(self) -> int:
+        """An account that support has hidden rings until somebody decides on it."""
+        with self.database.reading() as tx:
+            wanted = {(HIDDEN_BY_SUPPORT, ref) for ref in takedowns.hidden_by_support(tx)}
+        return self._ring_exactly(wanted, kinds={HIDDEN_BY_SUPPORT})
 
     def ring_queues(self) -> int:
         """Dead letters, messages that nobody takes, queues that do not answer."""

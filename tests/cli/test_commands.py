@@ -12,7 +12,9 @@ from coverguard import bootstrap
 from coverguard.cli import main
 from coverguard.imaging import fingerprint
 from coverguard.local import fileserver
+from coverguard.local.catalogue import TOKEN_FILE
 from coverguard.telemetry import Log
+from coverguard.testing.catalogue import TOKEN, CatalogueServer, Holdings
 from coverguard.testing.pictures import Alteration, Kind, alter, draw, encode
 from coverguard.worker import Heartbeat
 
@@ -41,6 +43,17 @@ class Machine:
 
     def settings(self, text):
         (self.home / "coverguard.toml").write_text(text, encoding="utf-8")
+
+    def later(self, span, item):
+        """As if the item had been opened so much earlier."""
+        micros = span // timedelta(microseconds=1)
+        mine = f"(SELECT id FROM case_item WHERE ref = '{item}')"
+        moved = f"opened_at = opened_at - {micros}, due_at = due_at - {micros}"
+        with (
+            bootstrap.deployment(self.home, log=Log(stream=None)) as parts,
+            parts.database.transaction() as tx,
+        ):
+            tx.exec_driver_sql(f"UPDATE obligation SET {moved} WHERE item_id = {mine}")
 
     def work(self):
         """Serve everything that waits, then one tick of the keeper."""
@@ -277,11 +290,55 @@ def test_doctor_tells_what_is_missing(machine, tmp_path, capsys):
     checks = {one["check"]: one for one in machine.json("doctor")}
     assert checks["file server"]["state"] == "ok"
     assert checks["lists"]["state"] == "note"
+    assert checks["platform's catalogue"]["state"] == "note"
     (machine.home / "coverguard.toml").write_text("nonsense", encoding="utf-8")
     assert {one["check"]: one["state"] for one in machine.json("doctor", code=1)}["settings"] == "BAD"
     assert "coverguard migrate" in Machine(tmp_path / "none", capsys)("doctor", code=1)
 
 
+def test_doctor_asks_the_platforms_catalogue(machine):
+    with CatalogueServer(Holdings()) as server:
+        before = (machine.home / "coverguard.toml").read_text("utf-8")
+        machine.settings(f'catalogue_url = "{server.url}"\n{before}')
+        state = {one["check"]: one for one in machine.json("doctor", code=1)}["platform's catalogue"]
+        assert (state["state"], "catalogue.token" in state["note"]) == ("BAD", True)
+        token = machine.home / "keys" / TOKEN_FILE
+        token.touch(mode=0o600)
+        token.write_text(TOKEN, encoding="ascii")
+        assert {one["check"]: one["state"] for one in machine.json("doctor")}["platform's catalogue"] == "ok"
+
+
 def test_lost_keys_stop_the_start(machine, listed):
     (machine.home / "keys").rename(machine.home / "lost")
     assert "restore it from a backup" in machine("verify", code=2)
+
+
+def test_clocks_show_what_runs_out_first_and_what_is_over(machine, listed, picture):
+    assert machine("clocks") == "nothing is owed\n"
+    machine("emit", picture)
+    machine.work()
+    machine("emit", picture, "--uploader", "u2")
+    machine.work()
+    shown = machine.json("clocks")
+    first, second = shown["clocks"]
+    assert first["due"] <= second["due"]
+    assert first["kind"] == "review"
+    assert first["about"].startswith("item-")
+    assert first["case"].startswith("case-")
+    assert first["due"].endswith("+00:00")
+    assert first["seconds_left"] in range(24 * 3600 - 600, 24 * 3600 + 1)
+    assert (first["percent"], first["overdue"], first["warned"]) == (0, False, 0)
+    row = machine("clocks").splitlines()[1].split("  ")
+    assert row[0] == "review"
+    assert row[-1] == "[..........] 0 %"
+    assert machine("clocks", "--overdue") == "nothing is overdue\n"
+
+    machine.later(timedelta(hours=30), first["about"])
+    late = machine.json("clocks", code=1)["clocks"][0]
+    assert (late["about"], late["overdue"], late["percent"]) == (first["about"], True, 125)
+    printed = machine("clocks", "--overdue", code=1).splitlines()
+    assert len(printed) == 2
+    assert "overdue by 6 h" in printed[1]
+    assert printed[1].endswith("[##########] 125 %")
+    assert "u2" not in machine("clocks", code=1), "references only"
+    assert f"review of {first['about']}" in machine("verify", code=1)

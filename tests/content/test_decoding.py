@@ -133,6 +133,7 @@ def landscape(side):
     return draw(Kind.SCENE, 33, side=side).crop((0, 0, side, side * 2 // 3))
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize(("form", "side"), [("JPEG", 600), ("JPEG", 200), ("PNG", 600), ("WEBP", 200)])
 def test_exif_orientation_is_applied(orientation, form, side):
@@ -231,6 +232,7 @@ def test_a_transparent_rgb_colour(picture):
     assert fingerprint(data).views[0] == fingerprint(encode(Image.fromarray(shown), "PNG")).views[0]
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("form", ["GIF", "WEBP", "PNG"])
 def test_a_picture_in_the_middle_or_at_the_end_of_an_animation_is_found(form, picture, reference):
     plain = [Image.new("RGB", picture.size, (shade, 90, 120)) for shade in range(0, 250, 40)]
@@ -255,6 +257,7 @@ def test_equal_frames_are_one_view(picture):
     assert [view.name for view in fingerprint(animation(frames, "GIF")).views] == ["displayed"]
 
 
+@pytest.mark.thorough
 def test_a_large_jpeg_is_near_the_undrafted_picture():
     image = draw(Kind.SCENE, 36, side=2100)
     data = encode(image, "JPEG", quality=95)

@@ -156,6 +156,7 @@ def edited(data, edits):
     return data
 
 
+@pytest.mark.thorough
 @given(name=st.sampled_from(sorted(SMALL)), edits=EDITS)
 @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_mutated_files_end_in_a_fingerprint_or_a_reason(name, edits):
@@ -259,6 +260,7 @@ except ContentRejected as error:
 """
 
 
+@pytest.mark.thorough
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
 def test_no_memory_is_a_reason():
     run = subprocess.run([sys.executable, "-c", OUT_OF_MEMORY], capture_output=True, text=True, check=True)

@@ -129,6 +129,7 @@ def test_phash_is_packed_row_by_row():
     assert first_view(image).signals["phash256"].hex() == str(imagehash.phash(image, hash_size=16))
 
 
+@pytest.mark.thorough
 def test_unrelated_pictures_are_far_apart_and_scenes_carry_information():
     views = [
         first_view(draw(kind, seed, side=300)) for kind in (Kind.SCENE, Kind.COLLAGE) for seed in range(12)
@@ -137,6 +138,7 @@ def test_unrelated_pictures_are_far_apart_and_scenes_carry_information():
     assert min(apart(a.signals["pdq"], b.signals["pdq"]) for a, b in itertools.combinations(views, 2)) > 60
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("how", [how for how in Alteration if how is not Alteration.HIDDEN_PNG])
 def test_altered_pictures_stay_within_the_radius_of_some_orientation(how):
     altered = fingerprint(alter(scene(11), how)).views[0]

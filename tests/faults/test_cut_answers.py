@@ -63,6 +63,7 @@ def put(s3):
         s3.put_object(Bucket="bucket", Key="key", Body=b"bytes")
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("after", AFTER_A_LINE[:-1])
 def test_what_was_cut_in_its_head_is_an_error(proxy, after):
     proxy.switch(Fault(kind=Kind.CUT, after=after))

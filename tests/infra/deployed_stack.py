@@ -28,8 +28,6 @@ from pathlib import Path
 
 import boto3
 from botocore.config import Config
-from cfnlint.decode import cfn_yaml
-from cfnlint.template import Template
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -60,11 +58,16 @@ BUCKETS = ("intake", "public", "vault", "heads")
 
 def written():
     """Return the template as plain data, loops not yet expanded."""
+    from cfnlint.decode import cfn_yaml  # noqa: PLC0415 - takes seconds, and every test process loads this
+
     return json.loads(json.dumps(cfn_yaml.load(str(PATH)), default=str))
 
 
 def expanded():
     """Return the template as plain data with every loop expanded."""
+    from cfnlint.decode import cfn_yaml  # noqa: PLC0415 - as above
+    from cfnlint.template import Template  # noqa: PLC0415 - as above
+
     template = Template(str(PATH), cfn_yaml.load(str(PATH)), [REGION])
     assert template.transform() == []
     return json.loads(json.dumps(template.template, default=str))

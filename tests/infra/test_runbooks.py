@@ -17,8 +17,8 @@ HEADINGS = ["What it means", "In five minutes", "It is over when", "Never"]
 
 def named_in(text):
     """Return the runbooks that a file names, by link or by the template's map."""
-    links = re.findall(r"docs/runbooks/([a-z_]+)\.md", text)
-    return {*links, *re.findall(r"Runbook: ([a-z_]+)", text)}
+    links = re.findall(r"docs/runbooks/([a-z_0-9]+)\.md", text)
+    return {*links, *re.findall(r"Runbook: ([a-z_0-9]+)", text)}
 
 
 def test_every_alarm_has_a_runbook_and_every_runbook_an_alarm():
@@ -37,7 +37,7 @@ def test_a_runbook_says_the_same_four_things(page):
 
 def test_the_list_of_runbooks_has_them_all():
     text = (FOLDER / "README.md").read_text("utf-8")
-    assert {*re.findall(r"\]\(([a-z_]+)\.md\)", text)} == {page.stem for page in PAGES}
+    assert {*re.findall(r"\]\(([a-z_0-9]+)\.md\)", text)} == {page.stem for page in PAGES}
 
 
 def test_what_rings_outside_names_pages_that_exist():
@@ -50,7 +50,7 @@ def test_every_prometheus_alert_names_something_to_read():
     alerts = re.split(r"^\s+- alert: ", text, flags=re.MULTILINE)[1:]
     assert alerts
     for one in alerts:
-        (page,) = re.findall(r"runbook: (?:\"?)(docs/[a-z_/]+\.md)", one) or re.findall(
+        (page,) = re.findall(r"runbook: (?:\"?)(docs/[a-z_0-9/]+\.md)", one) or re.findall(
             r"(docs/runbooks/)\{\{", one
         )
         assert (ROOT / page).exists(), one.splitlines()[0]

@@ -12,6 +12,8 @@ from deployed_stack import PARAMETERS, described_as
 from coverguard import settings
 from coverguard.errors import ConfigurationError
 
+pytestmark = pytest.mark.thorough  # cfn-lint, which reads the template, takes seconds to load
+
 SCRIPT = Path(__file__).parents[2] / "scripts" / "stack_settings.py"
 QUEUES = {
     "Uploads": "uploads",

@@ -13,6 +13,8 @@ from rights import ACTING, INCOMING, RIGHTS, granted
 
 from coverguard.aws import heads
 
+pytestmark = pytest.mark.thorough  # cfn-lint, which reads the template, takes seconds to load
+
 ROOT = Path(__file__).parents[2]
 CREATE_LIMIT = 51_200  # bytes of a template that is sent with the call
 STACK = {"NamePrefix": "coverguard", **PARAMETERS, "ObjectEvents": "intake-and-public", "PeopleArn": ""}
@@ -119,7 +121,6 @@ def policies_for(template, kind, key, name):
 # ── as a whole ───────────────────────────────────────────────────────────────────────────────────────────
 
 
-@pytest.mark.thorough
 def test_the_linter_has_nothing_to_say():
     program = Path(sys.prefix) / "bin" / "cfn-lint"
     done = subprocess.run([program, "-r", REGION, "--", PATH], capture_output=True, text=True, check=False)

@@ -82,6 +82,42 @@ def test_no_cover_has_anothers_rendition(template, one, other, names):
     assert not is_rendition(places(template), key_of(template, one, names), other)
 
 
+@given(st.sampled_from(TEMPLATES), COVERS, st.integers(0, 10**6), st.tuples(NAMES, NAMES))
+def test_every_version_of_a_cover_is_where_its_history_is_looked_for(template, cover, version, names):
+    surface, cover_id, _ = cover
+    for _bucket, prefix in places(template).histories(surface=surface, cover_id=cover_id):
+        assert prefix.endswith((f"{segment(cover_id)}/", f"{surface}/"))
+        assert key_of(template, (surface, cover_id, version), names).startswith(prefix)
+
+
+@given(st.sampled_from(TEMPLATES), COVERS, COVERS, st.tuples(NAMES, NAMES))
+def test_no_cover_is_in_anothers_history(template, one, other, names):
+    assume(one[:2] != other[:2])
+    surface, cover_id, _ = one
+    for _bucket, prefix in places(template).histories(surface=surface, cover_id=cover_id):
+        assert not key_of(template, other, names).startswith(prefix)
+
+
+@pytest.mark.parametrize(
+    ("template", "prefix"),
+    [
+        (STANDARD, "covers/track_art/12/"),
+        ("public:{surface}/{id}/{version}", "track_art/12/"),
+        ("public:{id}/x/{surface}/{version}/{*}", "12/x/track_art/"),
+        ("public:{surface}/{version}/{id}", None),
+        ("public:{*}/{surface}/{id}/{version}", None),
+        ("public:{surface}/{*}/{id}/{version}", None),
+        ("public:{id}/{version}/{surface}", None),
+    ],
+)
+def test_a_history_is_listed_only_where_the_template_names_the_cover_first(template, prefix):
+    where = places(template)
+    assert list(where.histories(surface="track_art", cover_id="12")) == (
+        [("public", prefix)] if prefix else []
+    )
+    assert where.can_list_versions is (prefix is not None)
+
+
 @pytest.mark.parametrize("one", HOSTILE_IDS)
 def test_hostile_ids_stay_in_their_segment(one):
     where = places()

@@ -15,13 +15,15 @@ from pathlib import Path
 from threading import Event
 
 import pytest
-from world import ADA, BEA, SENIOR, WATCHED, World, exact, near, picture
+from reporting_desk import Desk
+from sqlalchemy import insert
+from world import ADA, BEA, SENIOR, WATCHED, World, exact, near, person, picture
 
 from coverguard.errors import TransientError
-from coverguard.model import Category
+from coverguard.model import Category, ReporterKind, later
 from coverguard.policy.alarms import ALARMS, Severity
 from coverguard.ports import Page
-from coverguard.store import alarms, lists
+from coverguard.store import alarms, lists, obligations, schema
 from coverguard.worker import Heartbeat
 
 pytestmark = pytest.mark.thorough
@@ -47,6 +49,12 @@ def look(world: World, after: timedelta = timedelta()) -> None:
             step()
         except TransientError:
             continue
+
+
+def drive(world: World) -> None:
+    """Let the keeper drive takedowns as far as they get."""
+    for _ in range(10):
+        look(world, timedelta(seconds=6))
 
 
 def serve(world: World) -> None:
@@ -167,12 +175,45 @@ def overdue_authority_report(world: World) -> Iterator[str]:
 @scenario
 def overdue_account_takedown(world: World) -> Iterator[str]:
     world.list_of(near(picture(1)))
-    upload = world.upload(picture(1))
+    upload = world.upload(picture(1), surface=WATCHED)
+    world.probe.blind = True
     world.confirm(upload, category=Category.CHILD_ABUSE)
-    look(world, MINUTE)
-    yield world.item(upload).ref
-    world.reopen(upload, SENIOR)
+    drive(world)
+    look(world, HOUR + MINUTE)
+    yield world.rows("takedown")[0].ref
+    world.probe.blind = False
+    drive(world)
+
+
+@scenario
+def takedown_stuck(world: World) -> Iterator[str]:
+    world.upload(picture(1), uploader="her", surface=WATCHED)
+    world.probe.blind = True
+    world.deliver(world.message("account.terminated", account_id="her", reason="child_safety"))
+    drive(world)
+    look(world, 15 * MINUTE)
+    yield world.rows("takedown")[0].ref
+    world.probe.blind = False
+    drive(world)
+
+
+@scenario
+def hidden_by_support(world: World) -> Iterator[str]:
+    verbs = world.parts.takedown_verbs()
+    verbs.take_down("her", actor=person("Sia", "support"), reason="her mother called")
     look(world)
+    yield world.rows("takedown")[0].ref
+    verbs.take_down("her", actor=person("Mo", "moderator"), reason="I have looked at it")
+    look(world)
+
+
+@scenario
+def takedown_reopened(world: World) -> Iterator[str]:
+    world.deliver(world.message("account.terminated", account_id="her", reason="child_safety"))
+    drive(world)
+    world.upload(picture(1), uploader="her")
+    yield world.rows("takedown")[0].ref
+    drive(world)
 
 
 @scenario
@@ -193,6 +234,100 @@ def overdue_suppression_review(world: World) -> Iterator[str]:
     look(world, 180 * DAY + MINUTE)
     yield world.item(upload).ref
     met_by_hand(world, "suppression_review")
+
+
+def owed_to_a_reporter(world: World, kind: str) -> Iterator[str]:
+    """Somebody told us; nobody did what is owed for it, and then somebody did."""
+    now = world.clock.now()
+    made = insert(schema.report).values(
+        ref=f"report-{'0' * 16}", source="anonymous", state="received", category="intimate_image",
+        urgent=False, event_id="e", opted_out=False, received_at=now,
+    )  # fmt: skip
+    with world.database.transaction() as tx:
+        row = tx.execute(made.returning(schema.report)).one()
+        obligations.owe(tx, kind=kind, due_at=later(now, DAY), now=now, report_id=row.id)
+    look(world, DAY + MINUTE)
+    yield row.ref
+    with world.database.transaction() as tx:
+        obligations.meet(tx, kind=kind, now=world.clock.now(), report_id=row.id)
+    look(world)
+
+
+@scenario
+def overdue_report_review(world: World) -> Iterator[str]:
+    yield from owed_to_a_reporter(world, "report_review")
+
+
+@scenario
+def overdue_repeat_review(world: World) -> Iterator[str]:
+    yield from owed_to_a_reporter(world, "repeat_review")
+
+
+@scenario
+def overdue_removal_48h(world: World) -> Iterator[str]:
+    yield from owed_to_a_reporter(world, "removal_48h")
+
+
+@scenario
+def overdue_notice_24h(world: World) -> Iterator[str]:
+    yield from owed_to_a_reporter(world, "notice_24h")
+
+
+@scenario
+def report_hides_capped(world: World) -> Iterator[str]:
+    desk = Desk(world)
+    for number in range(world.settings.report_hides_network + 1):
+        upload = world.upload(picture(number % 5), f"c{number}", surface=WATCHED, uploader=f"u{number}")
+        desk.file(upload)
+    yield "part:reports"
+    look(world, HOUR + MINUTE)
+
+
+@scenario
+def report_reach(world: World) -> Iterator[str]:
+    upload = world.upload(picture(1), surface=WATCHED, uploader="her", playlist="p0")
+    for number in range(world.settings.report_reach_links):
+        world.deliver(world.message("collaborator.added", playlist_id="p0", account_id=f"fan-{number}"))
+    made = Desk(world).keyed(ReporterKind.TRUSTED_FLAGGER, upload)
+    yield made.reference
+    world.confirm(upload)
+    look(world)
+
+
+@scenario
+def report_overdue_repeated(world: World) -> Iterator[str]:
+    upload, desk = world.upload(picture(1), surface=WATCHED), Desk(world)
+    first = desk.file(upload)
+    look(world, DAY + MINUTE)
+    desk.file(upload, net="another")
+    yield first.reference
+    world.confirm(upload)
+    look(world)
+
+
+def waiting(world: World, time: timedelta) -> Iterator[str]:
+    """An item waits for a person, and then somebody comes."""
+    world.list_of(near(picture(1)))
+    upload = world.upload(picture(1))
+    look(world, time)
+    yield f"review:{world.item(upload).ref}"
+    world.confirm(upload)
+    look(world)
+
+
+@scenario
+def clock_half_over(world: World) -> Iterator[str]:
+    yield from waiting(world, 12 * HOUR)
+
+
+@scenario
+def clock_three_quarters_over(world: World) -> Iterator[str]:
+    yield from waiting(world, 18 * HOUR)
+
+
+@scenario
+def clock_nearly_over(world: World) -> Iterator[str]:
+    yield from waiting(world, 22 * HOUR)
 
 
 @scenario
@@ -404,8 +539,8 @@ def test_an_unknown_kind_cannot_ring(world):
 def test_who_must_know_at_night():
     tickets = {kind for kind, known in ALARMS.items() if known.severity is Severity.TICKET}
     assert tickets == {
-        "audit_heads_behind", "not_screened", "overdue_preservation_end", "overdue_review",
-        "overdue_suppression_review",
+        "audit_heads_behind", "clock_half_over", "clock_three_quarters_over", "not_screened",
+        "overdue_preservation_end", "overdue_review", "overdue_suppression_review",
     }  # fmt: skip
 
 

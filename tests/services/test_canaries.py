@@ -313,7 +313,7 @@ def test_the_story_has_everything_in_it(story):
         "not_screened", "held_not_verified_gone", "overdue_review",
     }  # fmt: skip
     assert {row.topic for row in world.rows("outbox")} == {"pipeline", "safety"}
-    assert {row.kind for row in world.rows("statement")} >= {"report"}
+    assert {row.kind for row in world.rows("thread_entry")} >= {"report", "receipt"}
 
 
 @pytest.mark.parametrize("outlet", ["log", "metrics", "errors", "alarms", "audit", "faults"])
@@ -364,6 +364,7 @@ def test_the_safety_topic_has_categories_and_no_evidence(story):
         "match.found": {"case_ref", "cover", "category", "match_type", "decision"},
         "account.flagged": {"case_ref", "account_id", "category"},
         "cover.not_screened": {"cover", "reason"},
+        "report.receipted": {"report_id", "reference"},
     }
     assert {json.loads(body)["type"] for body in events} == set(allowed)
     for body in events:

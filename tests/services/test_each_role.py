@@ -11,6 +11,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from reporting_desk import Desk
 from world import (
     ADA,
     BEA,
@@ -25,9 +26,10 @@ from world import (
     picture,
 )
 
+from coverguard.correspondence import NamedCover
 from coverguard.errors import ConfigurationError
 from coverguard.hashlist import ListFormat
-from coverguard.model import Category, Done, ListAction
+from coverguard.model import Category, Done, ListAction, ReporterKind
 from coverguard.store import lists
 from coverguard.store.engine import Database
 from coverguard.store.migrate import migrate
@@ -191,3 +193,43 @@ def test_no_process_decides_for_people(listed: Apart, who: str) -> None:
     with pytest.raises(ConfigurationError, match="role has no right"), theirs.transaction() as tx:
         lists.switch(tx, 1, enabled=False, now=listed.clock.now())
     assert listed.rows("verdict") == []
+
+
+def test_a_report_from_the_button_to_the_outcome(listed: Apart) -> None:
+    desk = Desk(listed)
+    named, other = (listed.upload(picture(n), f"c{n}", surface=WATCHED, uploader="u") for n in (3, 4))
+    made = desk.file(named, accounts=["u"], contact="parent@example.org", text="please look")
+    again = desk.file(named, net="other", category=Category.INTIMATE_IMAGE)
+    assert not listed.served(named.ref)
+    assert desk.add(made, "there is more").note == "added"
+    staff = replace(listed.parts, database=listed.people).reporting()
+    staff.reply(made.reference, "We look at it.", actor=ADA)
+    assert len(staff.transcript(made.reference, actor=ADA)) == len(desk.mail(made))
+    for cover in (named, other):
+        listed.clear(cover, ADA)
+        listed.keep()
+    listed.keep()
+    assert listed.served(named.ref)
+    assert (desk.row(made).state, desk.row(again).state) == ("decided", "decided")
+    unknown = desk.file(NamedCover(id="nothing", surface=WATCHED))
+    staff.close(unknown.reference, actor=ADA)
+    listed.clock.go_on(timedelta(days=200))
+    listed.keep()
+    assert listed.rows("reporter") == []
+    assert desk.row(made).network is None
+
+
+def test_a_hotlines_demand_and_a_list_that_grew(listed: Apart) -> None:
+    desk = Desk(listed)
+    named, other = (listed.upload(picture(n), f"c{n}", surface=WATCHED, uploader="u") for n in (3, 4))
+    before, listed.database = listed.database, listed.people
+    listed.list_of(near(picture(4)))
+    listed.database = before
+    listed.clock.go_on(timedelta(seconds=2))
+    desk.file(named)
+    assert desk.rescreen() == 1
+    assert not listed.served(other.ref)
+    desk.keyed(ReporterKind.HOTLINE, named, removal=True)
+    for _ in range(5):
+        listed.keep()
+    assert listed.rows("takedown")[0].state == "verified_gone"

@@ -39,6 +39,7 @@ def test_nothing_is_unfinished_where_nothing_is(world):
     assert standing(world) == NOTHING
 
 
+@pytest.mark.thorough
 def test_what_is_unfinished_has_its_age(world):
     world.list_of(exact(picture(1)))
     world.probe.blind = True

@@ -116,6 +116,7 @@ def test_renditions_are_released_with_their_cover(world):
     assert world.verdict_events(upload) == [("withheld", 1), ("released", 2)]
 
 
+@pytest.mark.thorough
 def test_a_rendition_stays_hidden_while_its_cover_goes_from_unanswered_to_held(world):
     """The claim of the missing answer goes; the rendition that it found must not go public by that."""
     rendition = world.rendition("c1")
@@ -150,6 +151,7 @@ def test_what_is_released_is_as_it_was(world):
     assert len(world.vault()) == 1, "the copy is kept for a set time"
 
 
+@pytest.mark.thorough
 def test_a_release_that_something_newer_has_overtaken_puts_nothing_back(world):
     first = world.upload(picture(1), "c1", version=1, surface=WATCHED, key="raw/c1")
     second = world.upload(picture(2), "c1", version=2, surface=WATCHED, key="raw/c1")
@@ -159,6 +161,7 @@ def test_a_release_that_something_newer_has_overtaken_puts_nothing_back(world):
     assert world.verdict_events(first) == [("withheld", 1)], "the platform is not told to publish it"
 
 
+@pytest.mark.thorough
 def test_a_superseded_cover_is_not_told_released_for_its_renditions(world):
     rendition = world.rendition("c1")
     first = world.upload(picture(1), "c1", version=1, surface=WATCHED, key="raw/c1")
@@ -168,6 +171,7 @@ def test_a_superseded_cover_is_not_told_released_for_its_renditions(world):
     assert world.verdict_events(first) == [("withheld", 1)]
 
 
+@pytest.mark.thorough
 def test_a_superseded_rendition_does_not_keep_its_cover_from_being_told(world):
     rendition = world.rendition("c1")
     upload = world.upload(picture(1), "c1", surface=WATCHED)
@@ -177,6 +181,7 @@ def test_a_superseded_rendition_does_not_keep_its_cover_from_being_told(world):
     assert world.verdict_events(upload) == [("withheld", 1), ("released", 2)]
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("surface", list(type(WATCHED)))
 def test_a_deleted_cover_is_not_resurrected(world, surface):
     upload = world.upload(picture(1), "c1", surface=surface)
@@ -207,6 +212,7 @@ def test_an_object_that_is_gone_leaves_nothing_to_hold(world):
 # ── two covers, one object ─────────────────────────────────────────────────────────────────────────────────
 
 
+@pytest.mark.thorough
 def test_one_object_of_two_covers_is_shown_when_neither_is_held(world):
     one = world.upload(picture(1), "c1", surface=WATCHED)
     two = world.upload(picture(1), "c2", surface=WATCHED, ref=one.ref, uploader="somebody else")

@@ -276,6 +276,7 @@ FILES = st.dictionaries(
 )
 
 
+@pytest.mark.thorough
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=25)
 @given(st.lists(FILES, min_size=1, max_size=4))
 def test_the_list_is_always_what_the_last_file_says(industry, files):

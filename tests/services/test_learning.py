@@ -54,6 +54,7 @@ def test_the_same_bytes_are_held_at_once(world, removed):
     assert decision(world, picture(1), "again") == "hold"
 
 
+@pytest.mark.thorough
 def test_a_near_copy_refers_until_a_second_person_agrees(world, removed):
     copy = altered(1)
     assert 0 <= bits(picture(1), copy) <= 31
@@ -169,6 +170,7 @@ def test_a_cleared_picture_is_not_matched_again(entries):
     assert world.verdict_events(again) == [("cleared", 1)]
 
 
+@pytest.mark.thorough
 def test_one_person_clears_these_bytes_and_two_what_is_near_them(world):
     world.list_of(near(picture(1), bits=8), name="known")
     same_looks = encode(draw(Kind.SCENE, 1, side=128), "PNG", compress_level=1)
@@ -189,6 +191,7 @@ def test_one_persons_clearance_covers_no_other_bytes(entries):
     assert decision(world, altered(1), "other bytes") == "hold"
 
 
+@pytest.mark.thorough
 def test_a_clearance_is_of_one_entry(entries):
     world = entries
     world.clear(world.upload(picture(1), "first", surface=WATCHED))
@@ -196,6 +199,7 @@ def test_a_clearance_is_of_one_entry(entries):
     assert decision(world, picture(1), "again") == "hold"
 
 
+@pytest.mark.thorough
 def test_an_exact_digest_is_never_cleared_away(world):
     world.list_of(exact(picture(1)), near(picture(1)))
     upload = world.upload(picture(1), "first", surface=WATCHED)
@@ -212,6 +216,7 @@ def test_a_clearance_is_looked_at_again_in_time(entries):
     assert {row.review_at for row in world.rows("suppression")} == {review}
 
 
+@pytest.mark.thorough
 def test_an_overturned_clearance_suppresses_nothing(entries):
     world = entries
     upload = world.upload(picture(1), "first", surface=WATCHED)
@@ -221,6 +226,7 @@ def test_an_overturned_clearance_suppresses_nothing(entries):
     assert "suppression_review" not in world.owed(upload)
 
 
+@pytest.mark.thorough
 def test_what_is_cleared_again_is_suppressed_again(entries):
     world = entries
     upload = world.upload(picture(1), "first", surface=WATCHED)

@@ -127,6 +127,7 @@ def test_watch_blocks_after_the_grace(world):
     assert world.answer(upload).settled_at
 
 
+@pytest.mark.thorough
 def test_watch_blocks_at_the_end_of_the_grace_without_any_message(world):
     upload = world.announce(picture(1), surface=WATCHED)
     failing(world, upload)
@@ -157,6 +158,7 @@ def test_watch_that_cannot_even_block_goes_on_owing_it(world):
     assert world.answer(upload).settled_at
 
 
+@pytest.mark.thorough
 def test_watch_goes_from_blocked_to_held(world):
     world.list_of(near(picture(1)))
     upload = world.announce(picture(1), surface=WATCHED)
@@ -167,6 +169,7 @@ def test_watch_goes_from_blocked_to_held(world):
     assert world.vault() == [picture(1)]
 
 
+@pytest.mark.thorough
 def test_watch_goes_from_blocked_to_referred_and_public(world):
     world.list_of(near(picture(1)), action=ListAction.REFER, category=Category.TERRORISM)
     upload = world.announce(picture(1), surface=WATCHED)
@@ -236,6 +239,7 @@ def test_announced_and_then_silence_is_an_answer_too(world):
 # ── retries ────────────────────────────────────────────────────────────────────────────────────────────────
 
 
+@pytest.mark.thorough
 def test_retries_come_slower_and_end_after_a_day(world):
     upload = world.announce(picture(1))
     waits = []

@@ -95,6 +95,7 @@ def test_a_match_of_nobody_is_held_and_no_account_is_flagged(world):
     assert world.item(upload).state == "open"
 
 
+@pytest.mark.thorough
 def test_two_objects_of_nobody_are_two_cases(world):
     world.list_of(near(picture(1)))
     for key in ("raw/a", "raw/b"):
@@ -102,6 +103,7 @@ def test_two_objects_of_nobody_are_two_cases(world):
     assert len(world.rows("case_file")) == 2
 
 
+@pytest.mark.thorough
 def test_a_confirmed_object_of_nobody_is_removed_and_learnt_and_no_account_is_owed_a_takedown(world):
     world.list_of(near(picture(1)))
     ref = put(world, picture(1))
@@ -197,6 +199,7 @@ def test_what_is_not_announced_in_time_is_screened_all_the_same(world):
     assert told[-1] == Done(note="pass")
 
 
+@pytest.mark.thorough
 def test_an_announcement_that_is_much_too_late_finds_the_object_blocked(world):
     world.list_of(near(picture(1)))
     upload = world.announce(picture(1), surface=WATCHED)
@@ -356,6 +359,7 @@ def test_a_bucket_that_is_not_ours_is_refused(world):
 # ── several records, test events ───────────────────────────────────────────────────────────────────────────
 
 
+@pytest.mark.thorough
 def test_each_record_is_its_own_unit(world):
     """One that fails stops no other, and none is lost."""
     world.list_of(near(picture(1)))

@@ -108,6 +108,7 @@ def test_what_the_platform_deleted_stays_deleted(world, held):
     assert public(world, held.ref.key) is None
 
 
+@pytest.mark.thorough
 def test_a_later_hold_acts_on_the_new_version(world, held):
     world.clear(held, ADA, BEA)
     world.reopen(held)
@@ -116,6 +117,7 @@ def test_a_later_hold_acts_on_the_new_version(world, held):
     assert public(world, "elsewhere/c1-small") is None
 
 
+@pytest.mark.thorough
 def test_a_claim_that_arrived_during_the_release_follows_the_bytes(world, held, monkeypatch):
     """Wanted held again between the write and the end of the release: the new version is blocked."""
     noting = own_writes.note_version

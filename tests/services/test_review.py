@@ -101,6 +101,7 @@ def test_other_roles_decide_nothing(world, held, roles):
     assert world.everything() == before
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("reason", ["", "  \n", "x" * (MAX_REASON + 1)])
 @pytest.mark.parametrize("verb", ["confirm", "clear", "unsure"])
 def test_a_verdict_gives_its_reason(world, held, verb, reason):
@@ -227,8 +228,9 @@ def test_a_confirmation_removes_and_keeps_the_evidence(world, held):
     assert row.retain_until == world.clock.now() + world.settings.preservation // MICROSECOND
     assert world.vault() == [picture(1)]
     owed = world.owed(held)
-    assert owed.keys() == {"preservation_end", "authority_report", "account_takedown"}
-    assert owed["account_takedown"] == world.clock.now()
+    assert owed.keys() == {"preservation_end", "authority_report"}
+    (takedown,) = world.rows("obligation", kind="account_takedown")
+    assert takedown.due_at == world.clock.now() + world.settings.takedown_deadline // MICROSECOND
     assert owed["authority_report"] == world.clock.now() + timedelta(hours=24) // MICROSECOND
     assert trail(world, held)[-1] == ("confirm", "Ada")
 
@@ -275,6 +277,7 @@ def test_a_cover_the_platform_deleted_can_be_confirmed(world, held):
     assert world.vault() == [picture(1)]
 
 
+@pytest.mark.thorough
 def test_a_copy_that_comes_late_is_kept_as_long_as_the_rest(world, held):
     world.confirm(held)
     world.rendition("c1")
@@ -308,6 +311,7 @@ def test_an_open_item_is_not_reopened(world, held):
         world.claim(held) if world.item(held).state == "open" else None
 
 
+@pytest.mark.thorough
 def test_a_reopened_clearance_leaves_the_cover_as_it_is_until_somebody_decides(world, single):
     world.clear(single)
     world.reopen(single)
@@ -325,9 +329,10 @@ def test_a_reopened_removal_owes_nothing_until_it_is_confirmed_again(world, held
     assert world.owed(held).keys() == {"review", "preservation_end"}
     assert not world.served(held.ref)
     world.confirm(held, BEA)
-    assert world.owed(held).keys() == {"preservation_end", "authority_report", "account_takedown"}
+    assert world.owed(held).keys() == {"preservation_end", "authority_report"}
 
 
+@pytest.mark.thorough
 def test_an_overturned_removal_is_shown_again(world, held):
     world.confirm(held)
     world.reopen(held)
@@ -364,6 +369,7 @@ def test_a_proposal_closes_no_case(world, held):
     assert files(world) == [True]
 
 
+@pytest.mark.thorough
 def test_a_new_match_after_that_is_a_new_case(world, two):
     for upload in two:
         world.clear(upload)
@@ -372,6 +378,7 @@ def test_a_new_match_after_that_is_a_new_case(world, two):
     assert world.item(third).case_id != world.item(two[0]).case_id
 
 
+@pytest.mark.thorough
 def test_a_reopened_item_opens_its_case_again(world, two):
     for upload in two:
         world.clear(upload)
@@ -381,6 +388,7 @@ def test_a_reopened_item_opens_its_case_again(world, two):
     assert files(world) == [True]
 
 
+@pytest.mark.thorough
 def test_a_reopened_item_joins_the_open_case(world, two):
     for upload in two:
         world.clear(upload)
@@ -394,6 +402,7 @@ def test_a_reopened_item_joins_the_open_case(world, two):
     assert files(world) == [True, True]
 
 
+@pytest.mark.thorough
 def test_what_is_a_cover_of_the_open_case_already_is_not_put_there_twice(world, two):
     for upload in two:
         world.clear(upload)
@@ -424,6 +433,7 @@ def test_the_other_covers_of_an_uploader(world, two):
     assert world.cover(later).uploader_id == items[0].uploader_id
 
 
+@pytest.mark.thorough
 def test_cases_by_the_same_entries_are_one_network(world):
     a, b, c, d = (near(picture(number)) for number in (1, 2, 3, 4))
     world.list_of(a, b, c, d, known=False)
@@ -449,6 +459,7 @@ def test_cases_by_the_same_entries_are_one_network(world):
     assert network("u4") == set()
 
 
+@pytest.mark.thorough
 def test_cases_are_listed_gravest_first(world):
     for number, category in enumerate((Category.OTHER, Category.CHILD_ABUSE, Category.TERRORISM)):
         world.list_of(near(picture(number)), name=category.value, category=category)
@@ -477,6 +488,7 @@ def test_an_answer_without_case_makes_no_item(world, held):
     assert world.cover(held).mode == Mode.WATCH
 
 
+@pytest.mark.thorough
 def test_the_trail_of_all_this_is_untouched(world, held, single):
     world.clear(held, ADA, BEA)
     world.confirm(single)
@@ -486,6 +498,7 @@ def test_the_trail_of_all_this_is_untouched(world, held, single):
     assert len(world.rows("audit")) > 8
 
 
+@pytest.mark.thorough
 def test_exact_matches_leave_no_false_positive_to_review(world):
     world.list_of(exact(picture(5)), name="digests", known=False)
     upload = world.upload(picture(5), "c5")

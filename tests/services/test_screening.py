@@ -147,6 +147,7 @@ def test_a_redelivery_does_not_judge_again_by_newer_lists(world):
     assert world.answer(upload).decision == "pass"
 
 
+@pytest.mark.thorough
 def test_modes_are_set_by_surface(make_world):
     other = make_world(modes=dict.fromkeys(Surface, Mode.GATE))
     assert other.cover(other.upload(picture(1), surface=WATCHED)).mode == "gate"
@@ -295,6 +296,7 @@ def test_a_spent_budget_stops_consequences_and_never_protection(world):
     assert world.alarms() == [("hold_budget_spent", f"list:{listed}")]
 
 
+@pytest.mark.thorough
 def test_the_budget_of_all_lists_together(make_world):
     world = make_world(hold_budget=1)
     world.list_of(near(picture(1)), name="one")
@@ -305,6 +307,7 @@ def test_the_budget_of_all_lists_together(make_world):
     assert [kind for kind, _ in world.alarms()] == ["hold_budget_spent"]
 
 
+@pytest.mark.thorough
 def test_exact_digests_are_neither_counted_nor_capped(world):
     world.list_of(exact(picture(1)), exact(picture(2)), near(picture(3)), near(picture(4)), hold_budget=1)
     spent = [world.answer(world.upload(picture(n), f"c{n}")).budget_spent for n in (1, 2, 3, 4)]
@@ -314,6 +317,7 @@ def test_exact_digests_are_neither_counted_nor_capped(world):
     assert world.answer(world.upload(picture(5), "c5")).budget_spent is None
 
 
+@pytest.mark.thorough
 def test_a_budget_is_for_an_hour(world):
     world.list_of(near(picture(1)), near(picture(2)), near(picture(3)), hold_budget=1)
     world.upload(picture(1), "c1")
@@ -322,6 +326,7 @@ def test_a_budget_is_for_an_hour(world):
     assert world.answer(world.upload(picture(3), "c3")).budget_spent is None
 
 
+@pytest.mark.thorough
 def test_an_account_is_flagged_by_its_first_match_that_has_consequences(world):
     """A case that a capped match opened must not keep an exact one from being told."""
     world.list_of(near(picture(1)), exact(picture(2)), near(picture(3)), hold_budget=0)
@@ -363,6 +368,7 @@ def test_a_cover_version_is_one_object(world):
     assert len(world.rows("screening")) == 1
 
 
+@pytest.mark.thorough
 def test_the_same_id_on_another_surface_is_another_cover(world):
     world.list_of(near(picture(1)))
     one = world.upload(picture(1), "12", surface=WATCHED)
@@ -375,6 +381,7 @@ def test_the_same_id_on_another_surface_is_another_cover(world):
 # ── cases ──────────────────────────────────────────────────────────────────────────────────────────────────
 
 
+@pytest.mark.thorough
 def test_one_open_case_an_uploader(world):
     world.list_of(*(near(picture(seed)) for seed in range(1, 5)))
     world.list_of(near(picture(4)), name="grave", category=Category.CHILD_ABUSE)

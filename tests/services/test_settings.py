@@ -152,6 +152,40 @@ def test_what_is_malformed_is_named(tmp_path, name, line):
         written(tmp_path, line)
 
 
+CATALOGUE_KINDS = {
+    "https://covers.example/safety/v1": True,
+    "https://covers.example:8443": True,
+    "http://127.0.0.1:8080/catalogue": True,
+    "http://[::1]:8080/catalogue": True,
+    "http://covers.example/v1": False,
+    "http://localhost:8080": False,
+    "http://127.0.0.1.example/v1": False,
+    "https://covers.example/v1/": False,
+    "https://covers.example/v1?key=1": False,
+    "https://covers.example/v1#x": False,
+    "https://key@covers.example/v1": False,
+    "https://a:b@covers.example/v1": False,
+    "https://covers.example:99999/v1": False,
+    "https://covers.example:x/v1": False,
+    "https:///v1": False,
+    "https://[covers/v1": False,
+    "https://covers.example/a b": False,
+    "https://covers.example/\u00e9": False,
+    "file:///etc/covers": False,
+    "covers.example/v1": False,
+}
+
+
+@pytest.mark.parametrize("url", CATALOGUE_KINDS)
+def test_the_catalogues_key_goes_to_one_place_and_never_in_the_clear(tmp_path, url):
+    if CATALOGUE_KINDS[url]:
+        assert written(tmp_path, f'catalogue_url = "{url}"').catalogue_url == url
+        return
+    with pytest.raises(ConfigurationError, match="setting catalogue_url") as caught:
+        written(tmp_path, f'catalogue_url = "{url}"')
+    assert url not in str(caught.value)
+
+
 @pytest.mark.parametrize("content", [b"= 1", b"\xff\xfe", b"grace = ", b"[people"])
 def test_what_is_no_toml_is_refused(tmp_path, content):
     (tmp_path / FILE).write_bytes(content)

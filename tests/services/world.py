@@ -45,7 +45,7 @@ from coverguard.policy import ListRule
 from coverguard.ports import Delivery, Reach
 from coverguard.review import Opinion
 from coverguard.settings import Settings
-from coverguard.store import alarms, cases, lists, schema
+from coverguard.store import alarms, lists, obligations, schema
 from coverguard.store.engine import Database
 from coverguard.telemetry import Log
 from coverguard.testing.pictures import Alteration, Kind, alter, draw, encode
@@ -402,7 +402,7 @@ class World:
     def owed(self, upload: Upload) -> dict[str, int]:
         """Unmet obligations of the cover's newest item: kind to hours from the beginning of time here."""
         with self.database.reading() as tx:
-            found = cases.owed(tx)
+            found = obligations.owed(tx)
         mine = self.item(upload).ref
         return {row.kind: row.due_at for row in found if row.item_ref == mine}
 

@@ -140,12 +140,14 @@ def test_metrics_say_what_health_says(seconds):
     assert 'coverguard_ready{part="database"} 1.0' in lines
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("path", ["/", "/metrics/", "/../etc", "/livez2"])
 def test_there_is_nothing_else(path):
     with Monitor(Health(pulse=Pulse()), Metrics()) as monitor:
         assert ask(monitor.port, path) == (404, {})
 
 
+@pytest.mark.thorough
 def test_a_client_that_says_nothing_keeps_nobody_waiting():
     with (
         Monitor(Health(pulse=Pulse("worker")), Metrics()) as monitor,

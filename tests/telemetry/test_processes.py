@@ -110,7 +110,7 @@ def test_they_live_are_ready_or_not_and_count(parts):
         assert set(json.loads(worker.ask("/readyz")[1])) == parts_of | {"lists"}
         assert set(json.loads(keeper.ask("/readyz")[1])) == parts_of
         assert worker.ask("/livez") == (200, '{"heartbeat": "ok", "worker": "ok"}\n')
-        assert keeper.ask("/livez") == (200, '{"keeper": "ok"}\n')
+        assert keeper.ask("/livez") == (200, '{"keeper": "ok", "takedowns": "ok"}\n')
 
         announce(parts, 1)
         done = {"queue": "uploads", "outcome": "done"}

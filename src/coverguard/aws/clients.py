@@ -23,6 +23,7 @@ from botocore.exceptions import (
     ResponseStreamingError,
 )
 
+from coverguard import __version__
 from coverguard.errors import ConfigurationError, TransientError
 
 if TYPE_CHECKING:
@@ -147,6 +148,8 @@ def _config(
         retries={"mode": "standard", "total_max_attempts": ATTEMPTS},
         signature_version=signature_version,
         tcp_keepalive=True,
+        # Whose calls they are, for the service's log; the library's own words are made anew for each call.
+        user_agent=f"coverguard/{__version__}",
     )
 
 

@@ -28,7 +28,7 @@ SHOWN: Final = 5  # subjects a page names
 class AlarmKind:
     severity: Severity
     meaning: str
-    subject: str  # what its subjects are: cover, item, list, queue, part
+    subject: str  # what its subjects are: cover, item, report, clock, list, queue, part
     patience: timedelta = timedelta()  # how long it has to ring before anybody is told
 
 
@@ -57,9 +57,44 @@ ALARMS: Final[Mapping[str, AlarmKind]] = {
     "overdue_account_takedown": _kind(
         PAGE, "item", meaning="An account with confirmed child abuse imagery is not taken down."
     ),
+    "takedown_stuck": _kind(
+        PAGE, "takedown", meaning="An account is not verified dark, or not lifted, in time."
+    ),
+    "takedown_reopened": _kind(
+        PAGE, "takedown", meaning="Something of an account that was verified dark has appeared again."
+    ),
+    "hidden_by_support": _kind(
+        PAGE, "takedown", meaning="Support has hidden a whole account, and nobody has decided on it yet."
+    ),
     "overdue_preservation_end": _kind(TICKET, "item", meaning="The time to preserve evidence is over."),
     "overdue_suppression_review": _kind(
         TICKET, "item", meaning="A silenced false positive is to be looked at again."
+    ),
+    "report_hides_capped": _kind(
+        PAGE, "part", meaning="Reports name more than may be hidden by machine: covers wait for a person."
+    ),
+    "report_reach": _kind(
+        PAGE, "report", meaning="A report calls for hiding an account that reaches far: a person decides."
+    ),
+    "report_overdue_repeated": _kind(
+        PAGE, "report", meaning="It was reported again after the time in which we had to look."
+    ),
+    "overdue_report_review": _kind(PAGE, "report", meaning="Nobody has decided on a report in time."),
+    "overdue_repeat_review": _kind(
+        PAGE, "report", meaning="It was reported again, and no supervisor has looked at it in time."
+    ),
+    "overdue_removal_48h": _kind(
+        PAGE, "report", meaning="An intimate image was reported two days ago, and nobody said it is removed."
+    ),
+    "overdue_notice_24h": _kind(
+        PAGE, "report", meaning="An authority or hotline demanded a removal a day ago, and it is not done."
+    ),
+    "clock_half_over": _kind(TICKET, "clock", meaning="Half of the time for something we owe is over."),
+    "clock_three_quarters_over": _kind(
+        TICKET, "clock", meaning="Three quarters of the time for something we owe are over."
+    ),
+    "clock_nearly_over": _kind(
+        PAGE, "clock", meaning="Nine tenths of the time for something we owe are over, and it is not done."
     ),
     "queue_unserved": _kind(PAGE, "queue", meaning="Messages wait and no worker takes them."),
     "queue_unreachable": _kind(PAGE, "queue", meaning="A queue does not answer the keeper."),

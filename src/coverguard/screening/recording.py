@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Final
 
-from coverguard.messages import AccountFlagged, MatchFound, NotScreenedAlarm, StoredObject, from_micros
+from coverguard.messages import AccountFlagged, MatchFound, NotScreenedAlarm, from_micros
 from coverguard.model import (
     Category,
     Hold,
@@ -20,7 +20,6 @@ from coverguard.model import (
     Micros,
     Mode,
     NotScreened,
-    ObjectRef,
     Origin,
     Refer,
     between,
@@ -36,6 +35,7 @@ from coverguard.store import (
     cases,
     covers,
     lists,
+    obligations,
     outbox,
     quarantines,
     screenings,
@@ -147,7 +147,7 @@ class AnswerRecorder:
             now=now,
         )
         due = later(now, self.rules.review_target)
-        cases.owe(tx, kind="review", item_id=item.id, due_at=due, now=now)
+        obligations.owe(tx, kind="review", item_id=item.id, due_at=due, now=now)
         facts = {
             "decision": row.decision,
             "case": file.ref,
@@ -248,19 +248,9 @@ def request_hold(
     tx: Connection, cover: Row[Any], *, level: Level, claimant: Claimant, relist_until: int, now: Micros
 ) -> None:
     """Ask for the cover's object and every rendition the platform named to be blocked or held."""
-    own = ObjectRef(bucket=cover.bucket, key=cover.key, version_id=cover.version_id)
-    named = [StoredObject.model_validate(one).ref() for one in cover.renditions]
-    for ref in (own, *(one for one in named if one != own)):
-        quarantines.request(
-            tx,
-            cover_version_id=cover.id,
-            ref=ref,
-            level=level,
-            claimant=claimant,
-            rendition=ref != own,
-            relist_until=Micros(relist_until) if ref == own else None,
-            now=now,
-        )
+    quarantines.request_of_cover(
+        tx, cover, level=level, claimant=claimant, relist_until=Micros(relist_until), now=now
+    )
 
 
 def budget_subject(scope: str) -> str:
