@@ -1,29 +1,30 @@
-"""A deployment a test, on servers that all share."""
+"""Deployments with all their processes: one for the tests of a module, more for who asks."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from pathlib import Path
 
 import pytest
 
 pytest.register_assert_rewrite("quarter")
 
-from quarter import Quarter, opened  # noqa: E402 - after the rewrite is registered
+from quarter import Open, opened  # noqa: E402 - after the rewrite is registered
 
 from coverguard.testing.servers import Ministack, Postgres, Seaweed  # noqa: E402 - as above
 
 
-@pytest.fixture
-def open_quarter(
-    tmp_path: Path, ministack: Ministack, seaweed: Seaweed, postgres: Postgres
-) -> Iterator[Callable[..., Quarter]]:
+@pytest.fixture(scope="module")
+def open_town(
+    tmp_path_factory: pytest.TempPathFactory, ministack: Ministack, seaweed: Seaweed, postgres: Postgres
+) -> Iterator[Callable[[str], Open]]:
+    """Opens a town with further settings."""
     with ExitStack() as stack:
 
-        def open_(more: str = "") -> Quarter:
+        def open_(more: str) -> Open:
+            folder = tmp_path_factory.mktemp("town")
             return stack.enter_context(
-                opened(tmp_path, sqs=ministack, s3=seaweed, postgres=postgres, more=more)
+                opened(folder, sqs=ministack, s3=seaweed, postgres=postgres, more=more)
             )
 
         yield open_

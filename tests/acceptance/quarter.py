@@ -44,6 +44,7 @@ RENDITIONS = ("small.jpg", "large.jpg")
 ROLES = ("worker", "keeper", "operator", "public", "platform")
 GONE = frozenset({403, 404})
 UNWELL = 5  # the exit code of a process that may be started again
+WORKERS = 2
 ASKING = 8  # strangers at a time
 
 
@@ -86,7 +87,9 @@ class Running:
         return None
 
     def bugs(self) -> list[str]:
-        return [line for line in self.log.read_text("utf-8").splitlines() if '"level":"error"' in line]
+        """Where it met what nobody expected: such a line says `at`."""
+        lines = self.log.read_text("utf-8").splitlines()
+        return [line for line in lines if line.startswith("{") and "at" in json.loads(line)]
 
     def kill(self) -> None:
         with contextlib.suppress(ProcessLookupError):
@@ -156,6 +159,7 @@ class Quarter:
         self.stack, self.parts, self.holdings, self.folder = stack, parts, holdings, folder
         self.platform = Platform(settings=parts.settings, store=stack.buckets, clock=parts.clock)
         self.running: list[Running] = []
+        self.overdue: list[str] = []  # what a test made late
         self._clients = contextlib.ExitStack()
 
     # ── processes ──────────────────────────────────────────────────────────────────────────────────────────
@@ -171,16 +175,21 @@ class Quarter:
         self.running.append(made)
         return made
 
-    def open_front(self, kind: str) -> httpx.Client:
-        """Start a web process in a home of its own, and return its client."""
+    def start_front(self, kind: str) -> Running:
+        """Start a web process in a home of its own."""
         home = self.folder / kind
         (home / "keys").mkdir(mode=0o700, parents=True)
         home.chmod(0o700)
         own = self.parts.settings.home
         shutil.copy(own / FILE, home)
         shutil.copy(own / "keys" / "letters.pub", home / "keys")
-        running = self.start(kind, "web", kind, "--port", "0", home=home)
-        until(lambda: self.look_after() or running.port() is not None, what=f"web {kind} does not start")
+        return self.start(kind, "web", kind, "--port", "0", home=home)
+
+    def client_of(self, running: Running) -> httpx.Client:
+        """A client of a web process, once that serves."""
+        until(
+            lambda: self.look_after() or running.port() is not None, what=f"web {running.name} does not start"
+        )
         client = httpx.Client(base_url=f"http://127.0.0.1:{running.port()}", trust_env=False, timeout=60)
         return self._clients.enter_context(client)
 
@@ -217,6 +226,11 @@ class Quarter:
         with self.parts.database.reading() as tx:
             return tx.execute(text(query), given).all()
 
+    def change(self, statement: str, **given: Any) -> None:
+        """Change the ledger behind everybody's back: where time has to have passed."""
+        with self.parts.database.transaction() as tx:
+            tx.execute(text(statement), given)
+
     # ── the platform ───────────────────────────────────────────────────────────────────────────────────────
 
     def upload(
@@ -241,11 +255,17 @@ class Quarter:
 
     def announce(self, uploads: Sequence[Upload]) -> None:
         """Announce the uploads, and see them screened and published, with two renditions each."""
-        before = self.count("SELECT count(*) FROM screening WHERE settled_at IS NOT NULL")
         self.send(bootstrap.UPLOADS, [one.body for one in uploads])
-        answered = "SELECT count(*) FROM screening WHERE settled_at IS NOT NULL"
-        self.wait(lambda: self.count(answered) >= before + len(uploads), what="uploads are not screened")
+        self.wait(lambda: self.screened(uploads), what="uploads are not screened")
         self.wait(lambda: self.heed() or self._published(uploads), what="covers are not published")
+
+    def screened(self, uploads: Sequence[Upload]) -> bool:
+        """Whether all that follows from looking at them is done."""
+        answered = self.rows(
+            "SELECT surface, cover_id, version FROM cover_version JOIN screening"
+            " ON cover_version_id = cover_version.id WHERE settled_at IS NOT NULL"
+        )
+        return {one.key for one in uploads} <= {tuple(row) for row in answered}
 
     def send(self, queue: str, bodies: Sequence[str]) -> None:
         for start in range(0, len(bodies), 10):
@@ -272,7 +292,7 @@ class Quarter:
         return [url for one in uploads for url in self.platform.urls(one.key)]
 
     def served(self, urls: Sequence[str]) -> list[str]:
-        """Those that somebody without any right is served; each has to have an answer that says one or other."""
+        """Those that somebody without any right is served. Each has to answer yes or no."""
         with httpx.Client(trust_env=False, timeout=60) as client, ThreadPoolExecutor(ASKING) as pool:
             answers = dict(zip(urls, pool.map(lambda url: client.get(url).status_code, urls), strict=True))
         unclear = {status for status in answers.values() if status != 200 and status not in GONE}
@@ -280,7 +300,7 @@ class Quarter:
         return [url for url, status in answers.items() if status == 200]
 
     def versions(self, uploads: Sequence[Upload]) -> list[str]:
-        """The same objects by each version that the store keeps of them, as somebody would try who knows S3."""
+        """The same objects by each version that the store keeps, as somebody tries who knows S3."""
         bucket, client = self.stack.bucket("public"), self.stack.buckets.client
         found = []
         for surface, cover_id, version in {one.key for one in uploads}:
@@ -297,11 +317,21 @@ class Quarter:
         return receipts.checked(json.loads(json.dumps(envelope)), trusted) is receipts.Verdict.VALID
 
 
+class Open(Quarter):
+    """With its processes, and clients of both web processes."""
+
+    def run(self, *, workers: int) -> None:
+        for role in ("keeper", *["worker"] * workers):
+            self.start(role)
+        fronts = [self.start_front(kind) for kind in ("public", "platform")]
+        self.public, self.front_line = [self.client_of(one) for one in fronts]
+
+
 @contextlib.contextmanager
 def opened(
     folder: Path, *, sqs: Ministack, s3: Seaweed, postgres: Postgres, more: str = ""
-) -> Iterator[Quarter]:
-    """Make a deployment of its own on the servers, with all it takes but its processes."""
+) -> Iterator[Open]:
+    """Make a deployment of its own on the servers, and run its processes."""
     home, holdings = folder / "home", Holdings()
     user = pwd.getpwuid(os.getuid()).pw_name
     with contextlib.ExitStack() as cleaning:
@@ -327,8 +357,9 @@ def opened(
         with parts.database.transaction() as tx:
             for role in ROLES:
                 tx.execute(text(f"CREATE ROLE {stack.name}_{role} LOGIN IN ROLE coverguard_{role}"))
-        quarter = Quarter(stack, parts, holdings, folder)
+        quarter = Open(stack, parts, holdings, folder)
         cleaning.callback(quarter.close)
+        quarter.run(workers=WORKERS)
         yield quarter
 
 

@@ -77,6 +77,7 @@ def test_a_refusal_is_tried_again_and_says_its_code(client, stub, code) -> None:
     assert "c/1" not in str(caught.value)
 
 
+@pytest.mark.thorough
 def test_silence_is_tried_again(client) -> None:
     def time_out(**_):
         raise ConnectTimeoutError(endpoint_url="http://127.0.0.1")

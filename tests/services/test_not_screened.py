@@ -42,6 +42,7 @@ def failing(world, upload, *, deliveries=1):
 # ── unreadable: no retry, no grace ─────────────────────────────────────────────────────────────────────────
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("surface", [GATED, WATCHED])
 @pytest.mark.parametrize("name", UNREADABLE)
 def test_what_cannot_be_read_is_withheld_at_once(world, surface, name):

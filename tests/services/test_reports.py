@@ -95,6 +95,7 @@ def test_the_platform_hears_of_the_receipt(world, desk):
     ] == [("r-7", row.ref)]
 
 
+@pytest.mark.thorough
 def test_another_category_hides_nothing_by_machine(world, desk):
     for number, category in enumerate((Category.OTHER, Category.TERRORISM), 1):
         cover = shown(world, number)
@@ -132,6 +133,7 @@ def test_all_versions_are_meant_unless_one_is_named(world, desk):
     assert len(world.rows("case_file")) == 1
 
 
+@pytest.mark.thorough
 def test_what_is_unknown_is_kept_and_taken_up_when_it_comes(world, desk):
     made = desk.file(NamedCover(id="c1", surface=WATCHED))
     assert desk.effects(made) == {"unknown"}
@@ -158,6 +160,7 @@ def test_a_worker_that_died_after_writing_it_down_loses_nothing(world, desk):
     assert desk.row(made).state == "hidden"
 
 
+@pytest.mark.thorough
 def test_what_an_earlier_release_only_stored_is_acted_on(world, desk):
     cover = shown(world)
     named = {"id": cover.cover_id, "version": 1, "surface": cover.surface.value}
@@ -184,6 +187,7 @@ def test_what_an_earlier_release_only_stored_is_acted_on(world, desk):
 # ── the rest of the account ────────────────────────────────────────────────────────────────────────────────
 
 
+@pytest.mark.thorough
 def test_the_rest_is_looked_at_again_with_what_the_lists_say_now(world, desk):
     named, other, third = shown(world, 1), shown(world, 2), shown(world, 3)
     world.list_of(near(picture(2)))
@@ -269,6 +273,15 @@ def test_two_anonymous_networks_are_not_two_reporters(world, desk):
     assert world.rows("takedown") == []
 
 
+def test_the_button_and_an_anonymous_report_may_be_one_person(world, desk):
+    named, other = shown(world, 1), shown(world, 2)
+    desk.button(report_id="b", reporter_id="r1", account_id="child")
+    desk.file(named)
+    desk.file(accounts=["child"])
+    assert world.rows("takedown") == []
+    assert world.served(other.ref)
+
+
 def test_two_whom_the_platform_knows_agree(world, desk):
     cover = shown(world, 1)
     for number, reporter in enumerate(("r1", "r1", "r2")):
@@ -279,6 +292,7 @@ def test_two_whom_the_platform_knows_agree(world, desk):
     assert cover
 
 
+@pytest.mark.thorough
 def test_an_account_terminated_for_child_safety_is_dark_before_anybody_reports(world, desk):
     covers = [shown(world, number) for number in (1, 2)]
     world.deliver(world.message("account.terminated", account_id="child", reason="child_safety"))
@@ -315,6 +329,7 @@ def test_public_covers_of_an_account(world, desk):
 # ── caps ───────────────────────────────────────────────────────────────────────────────────────────────────
 
 
+@pytest.mark.thorough
 def test_over_the_cap_a_person_is_told_and_nothing_is_hidden(make_world):
     world = make_world(report_hides_network=1)
     desk = Desk(world)
@@ -335,6 +350,7 @@ def test_over_the_cap_a_person_is_told_and_nothing_is_hidden(make_world):
     assert desk.effects(desk.file(two)) == {"hidden"}
 
 
+@pytest.mark.thorough
 def test_the_cap_of_all_and_who_is_not_counted(make_world):
     world = make_world(report_hides_total=1)
     desk = Desk(world)
@@ -403,6 +419,7 @@ def test_a_repeat_joins_escalates_and_moves_no_clock(world, desk):
     assert not [one for one in world.alarms() if one[0] == "report_overdue_repeated"]
 
 
+@pytest.mark.thorough
 def test_a_repeat_after_the_time_pages_a_supervisor_once(world, desk):
     cover = shown(world)
     first = desk.file(cover)
@@ -429,6 +446,7 @@ def test_a_repeat_that_names_more_has_a_clock_of_its_own(world, desk):
 # ── decisions ──────────────────────────────────────────────────────────────────────────────────────────────
 
 
+@pytest.mark.thorough
 def test_a_confirmed_cover_is_told_as_removed_exactly_once(world, desk):
     cover = shown(world)
     made, other = desk.file(cover), desk.file(cover, net="other", opted_out=True)
@@ -460,6 +478,7 @@ def test_a_cleared_cover_comes_back_byte_for_byte(world, desk):
     assert "has not been removed" in desk.mail(made)[-1].text
 
 
+@pytest.mark.thorough
 def test_what_a_person_cleared_is_hidden_again_only_for_who_has_a_key(world, desk):
     cover = shown(world)
     desk.file(cover)
@@ -527,6 +546,7 @@ def test_an_addition_that_overtook_its_report_waits(world, desk):
     assert desk.add(made, "more").note == "added"
 
 
+@pytest.mark.thorough
 def test_an_addition_to_a_decided_report_is_owed_another_look(world, desk):
     cover = shown(world)
     made = desk.file(cover)

@@ -373,6 +373,7 @@ def test_a_table_that_is_made_anew_keeps_its_rows(nothing: Database) -> None:
         assert {row[name] for row in now for name in row.keys() - before[table][0].keys()} <= {None, 0}
 
 
+@pytest.mark.thorough
 def test_the_code_before_goes_on_writing_to_a_table_that_was_made_anew(nothing: Database) -> None:
     """By its own keys: its claims and its running clocks stay single, and ids rise on."""
     with nothing.transaction() as tx:

@@ -168,6 +168,7 @@ def test_an_obligation_is_about_one_thing(database, clock, about):
 # ── warning ────────────────────────────────────────────────────────────────────────────────────────────────
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("subject", SUBJECTS)
 def test_a_clock_rings_at_each_mark_once_and_until_it_is_met(office, subject):
     about = office.owe("removal_48h", subject)

@@ -97,15 +97,15 @@ def _matched(account_id: int) -> ColumnElement[bool]:
 def reporters(tx: Connection, account_id: int) -> int:
     """How many reporters who are independent of each other name the account for child abuse now.
 
-    Whoever pressed the platform's own button is somebody whom the platform knows; all others together are
-    one, because nothing shows that they are more.
+    Whoever pressed the platform's own button is somebody whom the platform knows. All others together are one
+    at most, and none beside those: nothing shows that whoever writes anonymously has not pressed it as well.
     """
     known = and_(report.c.source == ReporterKind.PLATFORM.value, report.c.network.is_not(None))
     theirs = report.c.id.in_(_about(account_id))
     serious = (theirs, reports.OPEN, report.c.category == Category.CHILD_ABUSE.value)
     named = select(func.count(report.c.network.distinct())).where(known, *serious)
     others = select(report.c.id).where(~known, *serious).limit(1)
-    return int(tx.execute(named).scalar_one()) + (tx.execute(others).first() is not None)
+    return max(int(tx.execute(named).scalar_one()), int(tx.execute(others).first() is not None))
 
 
 def _about(account_id: int) -> CompoundSelect[Any]:
