@@ -170,11 +170,13 @@ class Keeper:
         return self.sealer.archive_heads()
 
     def finish_acts(self) -> int:
-        """Take up what is requested, or no longer wanted, and has been for a while."""
+        """Take up what is requested, or no longer wanted, and has been for a while; and what rings for it."""
         before = self._ago(SETTLE_AFTER)
         with self.database.reading() as tx:
             owing = {*quarantines.owing(tx, before=before, limit=SOME)}
             owing |= {*screenings.unsettled(tx, decided_before=before, limit=SOME)}
+            rung = [covers.by_ref(tx, ref) for ref in alarms.subjects(tx, UNSETTLED, limit=SOME)]
+            owing |= {int(cover.id) for cover in rung if cover is not None}
         for cover_version_id in sorted(owing):
             self._settle(cover_version_id)
         return len(owing)

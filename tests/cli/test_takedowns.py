@@ -75,8 +75,8 @@ def test_an_account_is_taken_down_listed_and_lifted_by_somebody_else(machine, tm
     assert "no account is dark" in machine("takedowns")
     lines = machine("takedown", "her", "--reason", "a parent called", "--wait", "--json").splitlines()
     steps = [json.loads(line) for line in lines]
-    assert [step["phase"] for step in steps[:-1]] == ["list", "block", "verify"]
-    assert [(step["done"], step["total"]) for step in steps[:-1]] == [(3, 3)] * 3
+    assert [step["phase"] for step in steps[:-1]] == ["list", "block", "catalogue", "verify"]
+    assert [(step["done"], step["total"]) for step in steps[:-1]] == [(3, 3)] * 4
     assert (steps[-1]["state"], steps[-1]["objects"], steps[-1]["causes"]) == ("verified_gone", 3, ["person"])
     assert machine.public() == 0
     (row,) = json.loads(machine("takedowns", "--json"))

@@ -33,6 +33,9 @@ LEFT_OUT: Mapping[str, Mapping[str, str]] = {
     "suppression": {"digest_sealed": "random nonce; digest_mac says whether the digest is the same"},
     "verdict": {"reason_sealed": "random nonce"},
     "statement": {"text_sealed": "random nonce"},
+    "thread_entry": {"text_sealed": "random nonce", "entry_id": "has the time of a line of ours in it"},
+    "thread_mail": {"body_sealed": "random nonce"},
+    "takedown": {"cursor": "covers that a dark account announced are claimed then, and not listed again"},
     "queue_message": {
         "receipt": "random",
         "attempts": "counts leases, and a death costs one",

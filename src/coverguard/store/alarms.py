@@ -53,6 +53,12 @@ def ringing_by_kind(tx: Connection) -> Mapping[str, int]:
     return {str(kind): int(count) for kind, count in tx.execute(counted)}
 
 
+def subjects(tx: Connection, kind: str, *, limit: int) -> Sequence[str]:
+    """What open alarms of a kind are about, oldest first."""
+    found = select(alarm.c.subject).where(alarm.c.kind == kind, OPEN).order_by(alarm.c.id).limit(limit)
+    return list(tx.execute(found).scalars())
+
+
 def to_tell(tx: Connection, *, ended_since: Micros) -> Sequence[Row[Any]]:
     """Open alarms, and those that ended since then of which somebody knows that they rang, and no more."""
     ended = and_(alarm.c.closed_at >= ended_since, alarm.c.paged_at <= alarm.c.closed_at)

@@ -51,7 +51,7 @@ RIGHTS: Final[Mapping[str, Sequence[str]]] = {
     "case_file":        ("SIU",             "SIU",                "SIU",             "",    "",     "S"),
     "party":            ("SI",              "SI",                 "SI",              "",    "",     ""),
     "case_item":        ("SIU",             "SIU",                "SIU",             "",    "",     "S"),
-    "verdict":          ("S(id,item_id,outcome,category)", "S", "SI", "", "", ""),
+    "verdict":          ("S(id,item_id,kind,outcome,category)", "S", "SI", "", "", ""),
     "quarantine":       ("SIU",             "SIU",                "SIU",             "",    _LIVE, _LIVE),
     "quarantine_claim": ("SIU",             "SIU",                "SIU",             "",    "",     ""),
     "own_write":        ("SIUD",            "SIUD",               "SIUD",            "",    "",     ""),

@@ -28,6 +28,8 @@ from coverguard.model import (
     Origin,
     Pass,
     Refer,
+    VerdictKind,
+    VerdictOutcome,
 )
 from coverguard.policy import BudgetUse
 from coverguard.store.rows import insert_once, insert_row, lock_all, take_turn
@@ -39,6 +41,7 @@ from coverguard.store.schema import (
     match,
     quarantine,
     screening,
+    verdict,
 )
 
 BUDGET_WINDOW = 3600 * 1_000_000
@@ -214,7 +217,7 @@ def may_be_shown(tx: Connection, cover: Row[Any]) -> bool:
     """Whether the public may have a cover that nothing blocks any more.
 
     What was published before it was answered goes back to where it was. What waits at the gate needs the
-    answer that nothing was found, or a person's that it was nothing.
+    answer that nothing was found, or a person's that it was nothing; an appeal against that decides nothing.
     """
     if cover.mode != Mode.GATE.value:
         return True
@@ -224,9 +227,25 @@ def may_be_shown(tx: Connection, cover: Row[Any]) -> bool:
     newest = tx.execute(answers.order_by(screening.c.id.desc()).limit(1)).scalar_one_or_none()
     if newest == "pass":
         return True
-    decided = select(case_item.c.state).where(case_item.c.cover_version_id == cover.id)
-    states = set(tx.execute(decided).scalars())
-    return newest is not None and "cleared" in states and "confirmed" not in states
+    return newest is not None and _last_decision(tx, cover.id) == VerdictOutcome.CLEAR.value
+
+
+def _last_decision(tx: Connection, cover_version_id: int) -> str | None:
+    """What a person, or the second of two, said last of any item of the cover."""
+    decisions = (VerdictKind.DECISION.value, VerdictKind.SECOND.value)
+    outcomes = (VerdictOutcome.CONFIRM.value, VerdictOutcome.CLEAR.value)
+    said = (
+        select(verdict.c.outcome)
+        .join(case_item, case_item.c.id == verdict.c.item_id)
+        .where(
+            case_item.c.cover_version_id == cover_version_id,
+            verdict.c.kind.in_(decisions),
+            verdict.c.outcome.in_(outcomes),
+        )
+        .order_by(verdict.c.id.desc())
+        .limit(1)
+    )
+    return tx.execute(said).scalar_one_or_none()
 
 
 def stored_fingerprint(tx: Connection, cover_version_id: int) -> Row[Any] | None:
