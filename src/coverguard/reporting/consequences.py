@@ -269,8 +269,9 @@ class _Step:
         called_for = effects_of_report(
             self._source, self._category, standing=standing, caps=self._rules.caps, hides_left=0
         )
-        if called_for.whole is Whole.ASK:
-            alarms.ring(self._tx, kind=REACH, subject=self._report.ref, now=self._now)
+        asked = called_for.whole is Whole.ASK and alarms.ring(
+            self._tx, kind=REACH, subject=self._report.ref, now=self._now
+        )
         if (
             called_for.whole is Whole.HIDE and called_for.ground is not Ground.TERMINATED
         ):  # it is dark already
@@ -278,8 +279,9 @@ class _Step:
         if not named:
             dark = called_for.whole is Whole.HIDE
             self.effects.add(TargetEffect.HIDDEN if dark else TargetEffect.RESCREENED)
-        facts: Mapping[str, str | int] = {"whole": called_for.whole.value, "account": account_id}
-        audit.write(self._tx, now=self._now, verb="serve report", subject=self._report.ref, facts=facts)
+        if asked:  # a takedown has a row of its own; serving a report twice leaves no second one
+            facts: Mapping[str, str | int] = {"whole": called_for.whole.value, "account": account_id}
+            audit.write(self._tx, now=self._now, verb="ask a person", subject=self._report.ref, facts=facts)
 
     def _take_down(self, account_id: int, called_for: ReportEffects) -> None:
         cause = TakedownCause.SUPPORT if called_for.ground is Ground.SUPPORT else TakedownCause.REPORT
