@@ -17,6 +17,11 @@ settings.register_profile("fast", settings.get_profile("coverguard"), max_exampl
 settings.load_profile(os.environ.get("COVERGUARD_HYPOTHESIS", "coverguard"))
 
 
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    if item.get_closest_marker("by_hand") and not os.environ.get("COVERGUARD_BY_HAND"):
+        pytest.skip("takes hours and was never run to its end: run it by hand")
+
+
 @pytest.fixture(scope="session")
 def ministack() -> Iterator[Ministack]:
     with Ministack() as server:

@@ -6,7 +6,6 @@ Real processes (workers, keeper, both web processes) on real SQS, S3 and Postgre
 from __future__ import annotations
 
 import json
-import os
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -22,9 +21,6 @@ from coverguard.messages import AccountTerminated, ContentReported, Cover, dump,
 from coverguard.model import Surface
 from coverguard.testing.platform import Upload
 
-BY_HAND = pytest.mark.skipif(
-    not os.environ.get("COVERGUARD_BY_HAND"), reason="takes hours, was never run to its end: run it by hand"
-)
 pytestmark = [pytest.mark.process, pytest.mark.servers, pytest.mark.timeout(900)]
 
 HER, PARENT = "her-account", "203.0.113.7"
@@ -266,7 +262,7 @@ def test_reports_en_masse_hide_no_unnamed_cover_and_the_named_within_the_caps(to
     reported_en_masse(town, FEW)
 
 
-@BY_HAND
+@pytest.mark.by_hand
 @pytest.mark.long
 @pytest.mark.timeout(9000)
 def test_ten_thousand_reports_do_no_more_than_few(open_town: OPENED) -> None:

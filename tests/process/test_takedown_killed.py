@@ -5,7 +5,6 @@ Strangers are asked over HTTP what they are served; the ledger is not believed.
 
 from __future__ import annotations
 
-import os
 import signal
 import socket
 import subprocess
@@ -28,9 +27,6 @@ from coverguard.ports import Delivery, Reach
 from coverguard.store import covers
 from coverguard.telemetry import Log
 
-BY_HAND = pytest.mark.skipif(
-    not os.environ.get("COVERGUARD_BY_HAND"), reason="takes hours, was never run to its end: run it by hand"
-)
 pytestmark = [pytest.mark.process, pytest.mark.timeout(600)]
 
 HER = "her-account"
@@ -145,7 +141,8 @@ def killed_in(street: Street, phase: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "count", [60, pytest.param(1000, marks=[BY_HAND, pytest.mark.long, pytest.mark.timeout(1800)])]
+    "count",
+    [60, pytest.param(1000, marks=[pytest.mark.by_hand, pytest.mark.long, pytest.mark.timeout(1800)])],
 )
 def test_a_keeper_killed_in_each_phase_leaves_nothing_behind(street: Street, count: int) -> None:
     street.fill(count)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from datetime import timedelta
 
 import pytest
@@ -15,9 +14,6 @@ from coverguard.messages import parse
 from coverguard.model import Category, ReporterKind, Surface
 from coverguard.store import covers, reports
 
-BY_HAND = pytest.mark.skipif(
-    not os.environ.get("COVERGUARD_BY_HAND"), reason="takes hours, was never run to its end: run it by hand"
-)
 SUPPORT, FLAGGER, HOTLINE = ReporterKind.SUPPORT, ReporterKind.TRUSTED_FLAGGER, ReporterKind.HOTLINE
 HOUR = timedelta(hours=1) // MICROSECOND
 DAY = timedelta(days=1)
@@ -386,7 +382,7 @@ def test_many_reports_on_innocent_accounts_stay_within_the_caps(make_world):
     assert ("report_hides_capped", "part:reports") in world.alarms()
 
 
-@BY_HAND
+@pytest.mark.by_hand
 @pytest.mark.long
 @pytest.mark.timeout(3600)
 def test_ten_thousand_reports_on_a_thousand_accounts(make_world):

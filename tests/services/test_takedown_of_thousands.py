@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import tracemalloc
 
 import pytest
@@ -12,10 +11,7 @@ from coverguard.messages import CoverUploaded, parse
 from coverguard.model import Mode
 from coverguard.store import covers
 
-BY_HAND = pytest.mark.skipif(
-    not os.environ.get("COVERGUARD_BY_HAND"), reason="takes hours, was never run to its end: run it by hand"
-)
-pytestmark = [BY_HAND, pytest.mark.long, pytest.mark.timeout(3600)]
+pytestmark = [pytest.mark.by_hand, pytest.mark.long, pytest.mark.timeout(3600)]
 
 HER = "her-account"
 MIB = 1024 * 1024
