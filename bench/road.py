@@ -73,7 +73,7 @@ def road(covers: Sequence[bytes], listed: Sequence[int], home: Path) -> tuple[fl
         probe = InProcessProbe(settings=opened.settings, store=store)
         parts = bootstrap.Deployment(
             settings=opened.settings, database=opened.database, store=store, keys=opened.keys,
-            probe=probe, clock=opened.clock, log=opened.log,
+            probe=probe, clock=opened.clock, log=opened.log, sandbox=opened.sandbox,
         )  # fmt: skip
         _load(parts, listed)
         platform = Platform(settings=parts.settings, store=store, clock=parts.clock)

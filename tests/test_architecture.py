@@ -11,7 +11,7 @@ SOURCE = pathlib.Path(__file__).parents[1] / "src" / "coverguard"
 
 # Bottom to top. A name may stand here before its module exists; a module without a layer fails.
 LAYERS = (
-    "errors",
+    "errors algorithms",
     "model",
     (
         "lifecycle hashlist access policy messages correspondence notifications ports retrying trail"
@@ -20,10 +20,13 @@ LAYERS = (
     "imaging matching",
     "store aws local remote telemetry",
     "acting",
-    "screening review reporting takedown sweeping importing intake objects relaying sealing auditing",
+    (
+        "screening review learning reporting takedown sweeping importing intake objects relaying sealing"
+        " auditing"
+    ),
     "worker keeper watching verifying web",
     "settings",
-    "production",
+    "production preparing",
     "bootstrap",
     "fronts",
     "testing",
@@ -46,6 +49,7 @@ HOMES = {
     "numba": {"matching"},
     "numpy": {"imaging", "matching", "testing"},
     "pdqhash": {"imaging", "testing"},
+    "pillow_heif": {"imaging"},
     "prometheus_client": {"telemetry"},
     "pydantic": {"messages", "correspondence", "web"},
     "sqlalchemy": {"store"},

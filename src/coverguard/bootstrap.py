@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 from coverguard import imaging, settings
 from coverguard.acting import Enforcer
 from coverguard.acting.inventory import Inventory
 from coverguard.auditing import Auditor
 from coverguard.errors import ConfigurationError
+from coverguard.imaging.sandbox import Ended, Sandbox
+from coverguard.imaging.signal_types import SignalTypes, load
 from coverguard.importing import Importer
 from coverguard.intake import Intake
 from coverguard.keeper import Keeper
@@ -40,19 +42,19 @@ from coverguard.ports import (
     Topic,
     UrlProbe,
 )
+from coverguard.preparing import prepare as prepare  # noqa: PLC0414 - made ready there, opened here
 from coverguard.relaying import Relay
 from coverguard.remote.catalogue import HttpCatalogue
 from coverguard.remote.probe import HttpProbe
 from coverguard.reporting import Reporting
 from coverguard.review import Review, ReviewRules
-from coverguard.screening import AnswerRecorder, KnowledgeCache, RecordingRules, Screener
+from coverguard.screening import AnswerRecorder, Fingerprinter, KnowledgeCache, RecordingRules, Screener
 from coverguard.sealing import Sealer
 from coverguard.settings import Settings
 from coverguard.store import lists
 from coverguard.store.engine import Database
-from coverguard.store.migrate import migrate, require_migrated
+from coverguard.store.migrate import require_migrated
 from coverguard.store.queue import TableQueue
-from coverguard.store.roles import apply_roles
 from coverguard.store.topics import QueueTopic
 from coverguard.takedown import TakedownDriver, TakedownRules, TakedownVerbs
 from coverguard.telemetry import Health, Log, LogPager, Monitor
@@ -86,6 +88,8 @@ class Deployment:
     cdn: Cdn = field(default_factory=NoCdn)
     catalogue: Catalogue = field(default_factory=NoCatalogue)
     aws: Aws | None = None  # None: queues, topics and heads are the embedded ones, and alarms are lines
+    signal_types: SignalTypes = field(default_factory=SignalTypes)
+    sandbox: Sandbox | None = None  # None: covers are decoded in this very process, which is for tests alone
 
     def queue(self, name: str) -> Queue:
         """An incoming queue, or the end of a topic that is one."""
@@ -117,13 +121,19 @@ class Deployment:
         )
         return AnswerRecorder(rules=rules)
 
+    @property
+    def fingerprint(self) -> Fingerprinter:
+        if self.sandbox is None:
+            plugged_in = self.signal_types.plugged_in
+            return partial(imaging.fingerprint, limits=self.settings.limits(), plugged_in=plugged_in)
+        return self.sandbox.fingerprint
+
     def screener(self) -> Screener:
-        limits = imaging.Limits(max_bytes=self.settings.max_bytes)
         return Screener(
             database=self.database,
             store=self.store,
             knowledge=self.knowledge(),
-            fingerprint=partial(imaging.fingerprint, limits=limits),
+            fingerprint=self.fingerprint,
             recorder=self.recorder(),
             enforcer=self.enforcer(),
             clock=self.clock,
@@ -169,13 +179,18 @@ class Deployment:
     def worker(self) -> Worker:
         intake = self.intake()
         knowledge = intake.screener.knowledge
+        prepare: list[Callable[[], object]] = [knowledge.current]
+        checks: dict[str, Callable[[], object]] = {"lists": knowledge.require_loaded}
+        if self.sandbox is not None:
+            prepare.insert(0, self.sandbox.start)  # it warms while the lists are read
+            checks["decoder"] = self.sandbox.require_ready
         return Worker(
             queues=[self.queue(name) for name in INCOMING],
             handle=intake.handle,
             lease=self.settings.lease,
             log=self.log,
-            prepare=knowledge.current,
-            checks={"lists": knowledge.require_loaded},
+            prepare=lambda: [part() for part in prepare],
+            checks=checks,
         )
 
     def upload(self, bucket: str, key: str, data: bytes, *, content_type: str) -> ObjectRef:
@@ -343,22 +358,18 @@ class Deployment:
         )
 
     def knowledge(self) -> KnowledgeCache:
-        return KnowledgeCache(self.database, self.keys, clock=self.clock)
+        return KnowledgeCache(self.database, self.keys, clock=self.clock, types=self.signal_types)
 
     def verifier(self) -> Verifier:
         return Verifier(
-            database=self.database,
-            enforcer=self.enforcer(),
-            auditor=self.auditor(),
-            keys=self.keys,
-            clock=self.clock,
+            database=self.database, enforcer=self.enforcer(), auditor=self.auditor(), keys=self.keys,
+            clock=self.clock, algorithms=self.signal_types.algorithms,
             queues={name: self.queue(name) for name in INCOMING},
-            grace=self.settings.grace,
-            takedown_target=self.settings.takedown_target,
-        )
+            grace=self.settings.grace, takedown_target=self.settings.takedown_target,
+        )  # fmt: skip
 
     def importer(self) -> Importer:
-        return Importer(database=self.database, keys=self.keys, clock=self.clock)
+        return Importer(database=self.database, keys=self.keys, clock=self.clock, types=self.signal_types)
 
 
 @contextmanager
@@ -373,6 +384,8 @@ def deployment(home: Path, *, log: Log, migrated: bool = True) -> Iterator[Deplo
     database = Database(read.database_url)
     probe = HttpProbe(timeout=PROBE_TIMEOUT, limit=read.max_bytes)
     clock = SystemClock()
+    types = load(read.signal_plugins)
+    sandbox = sandbox_of(read, types, log)
     try:
         if migrated:
             require_migrated(database)
@@ -389,10 +402,22 @@ def deployment(home: Path, *, log: Log, migrated: bool = True) -> Iterator[Deplo
             cdn=aws.cdn() if aws and read.cloudfront_distribution else NoCdn(),
             catalogue=_catalogue(read, clock) if read.catalogue_url else NoCatalogue(),
             aws=aws,
+            signal_types=types,
+            sandbox=sandbox,
         )
     finally:
+        sandbox.close()
         probe.close()
         database.close()
+
+
+def sandbox_of(read: Settings, types: SignalTypes, log: Log) -> Sandbox:
+    """Where covers are decoded; nothing is started before the first."""
+
+    def told(ended: Ended) -> None:
+        log.line("decoder_ended", reason=ended.why, error=ended.error or None, at=ended.at or None)
+
+    return Sandbox(read.limits(), told=told, plugins=read.signal_plugins, signals=types.sizes)
 
 
 def aws_of(read: Settings, clock: Clock) -> Aws | None:
@@ -423,25 +448,3 @@ def _require_keys(home: Path, database: Database) -> None:
 def folder_store(read: Settings) -> FolderStore:
     """The embedded profile's object store, for its processes and its file server."""
     return FolderStore(root=read.home / "objects", buckets=read.readable_buckets, vault=read.vault_bucket)
-
-
-class Prepared(NamedTuple):
-    """What `prepare` came to: the schema's revision, and database roles that somebody else has to make."""
-
-    revision: str
-    missing_roles: Sequence[str]
-
-
-def prepare(home: Path) -> Prepared:
-    """Create or migrate the deployment's database, and give each database role its rights."""
-    read = settings.load(home)
-    if home.exists() and home.stat().st_mode & 0o077:
-        raise ConfigurationError(f"{home} can be read by other users; run: chmod 700 {home}")
-    home.mkdir(mode=0o700, parents=True, exist_ok=True)
-    if not (starter := home / settings.FILE).exists():
-        starter.write_text(settings.STARTER, encoding="utf-8")
-    with closing(Database(read.database_url)) as database:
-        prepared = Prepared(revision=migrate(database), missing_roles=apply_roles(database))
-    if read.embedded:
-        StaffBox.open_or_create(home / "keys")  # so that the web processes need no worker to have started
-    return prepared

@@ -2,6 +2,7 @@
 
     CoverguardError
     ├── TransientError        the outside is unwell            -> Retry
+    │   ├── DecoderUnavailable nobody decodes for us now       -> NotScreened(decoder_unavailable)
     │   ├── LeaseLost         somebody else holds the delivery -> stop, settle nothing
     │   └── Contention        two transactions in each other's way -> the whole verb again, at once
     ├── ContentRejected       these bytes cannot be screened   -> NotScreened(reason), never "clean"
@@ -31,6 +32,10 @@ class TransientError(CoverguardError):
     """The outside is unwell; the same call may succeed later."""
 
 
+class DecoderUnavailable(TransientError):
+    """No decoding child can be had, or it was ended for no fault of the file's; the message says why."""
+
+
 class LeaseLost(TransientError):
     """The delivery is no longer ours; whoever has it now settles it."""
 
@@ -53,6 +58,9 @@ class RejectReason(StrEnum):
     TOO_MANY_SCANS = "too_many_scans"
     TOO_MUCH_TEXT = "too_much_text"
     OUT_OF_MEMORY = "out_of_memory"
+    CPU_LIMIT = "cpu_limit"
+    DECODER_CRASHED = "decoder_crashed"  # twice, the second time a child that had seen nothing else
+    FORBIDDEN_CALL = "forbidden_call"  # decoding it tried what decoding never needs: treat it as an attack
 
 
 class ContentRejected(CoverguardError):

@@ -14,6 +14,7 @@ It opens no file, knows no database, no source's own wire format and no rule of 
 from __future__ import annotations
 
 import csv
+import functools
 import hashlib
 import json
 import re
@@ -22,6 +23,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import IO, Any, Final, TypeVar
 
+from coverguard.algorithms import Algorithms
 from coverguard.errors import BadListFile
 from coverguard.model import Algorithm, Category, Opinion
 
@@ -40,6 +42,8 @@ class ListLimits:
 
 
 DEFAULT_LIMITS: Final = ListLimits()
+OURS: Final = Algorithms()
+Valid = Callable[[Algorithm, bytes], bool]
 FIELDS: Final = ("id", "algorithm", "digest", "opinion", "category", "grid")
 REQUIRED: Final = frozenset({"id", "algorithm", "digest"})
 
@@ -100,11 +104,14 @@ def parse(
     list_format: ListFormat,
     *,
     algorithm: Algorithm | None = None,
+    algorithms: Mapping[str, Algorithm] = OURS,
+    valid: Valid = lambda _algorithm, _digest: True,
     limits: ListLimits = DEFAULT_LIMITS,
 ) -> Iterator[ListRow | Malformed]:
     """Yield a row or a fault for every line of a binary stream or of an iterable of text lines.
 
     `algorithm` is for the plain hex format, and only for it; ids are there derived from algorithm and digest.
+    `algorithms` are those that a file may name; `valid` says whether a digest of the right length is one.
 
     Raises:
         BadListFile: the file is empty, has too many rows, or (CSV, at the call) has no valid header.
@@ -120,7 +127,8 @@ def parse(
             read = _json_fields
         case ListFormat.HEX:
             read = _hex_reader(algorithm)
-    return _rows(lines, read, limits=limits, header=list_format is ListFormat.CSV)
+    make = functools.partial(_row, algorithms=algorithms, valid=valid, id_bytes=limits.id_bytes)
+    return _rows(lines, read, make, limits=limits, header=list_format is ListFormat.CSV)
 
 
 def delta(
@@ -214,7 +222,12 @@ def _decoded(piece: bytes | str | None, limit: int) -> str:
 
 
 def _rows(
-    lines: Iterator[Line], read: Reader, *, limits: ListLimits, header: bool
+    lines: Iterator[Line],
+    read: Reader,
+    make: Callable[[Fields], ListRow],
+    *,
+    limits: ListLimits,
+    header: bool,
 ) -> Iterator[ListRow | Malformed]:
     seen: dict[str, int] = {}
     count = 0
@@ -226,7 +239,7 @@ def _rows(
             yield text
             continue
         try:
-            row = _row(read(text), limits.id_bytes)
+            row = make(read(text))
             _once(row, seen)
         except _Fault as fault:
             yield Malformed(line=number, fault=str(fault), repeat=isinstance(fault, _Repeat))
@@ -318,8 +331,8 @@ def _hex_reader(algorithm: Algorithm | None) -> Reader:
 
     def read(line: str) -> Fields:
         text = line.strip(_BLANK).lower()
-        derived = hashlib.sha256(f"{algorithm.value}:{text}".encode()).hexdigest()[:_ID_HEX]
-        return {"id": derived, "algorithm": algorithm.value, "digest": text}
+        derived = hashlib.sha256(f"{algorithm}:{text}".encode()).hexdigest()[:_ID_HEX]
+        return {"id": derived, "algorithm": algorithm, "digest": text}
 
     return read
 
@@ -329,15 +342,19 @@ def _hex_reader(algorithm: Algorithm | None) -> Reader:
 W = TypeVar("W", bound=StrEnum)
 
 
-def _row(fields: Fields, id_bytes: int) -> ListRow:
-    algorithm = _word(Algorithm, fields.get("algorithm"), name="algorithm")
+def _row(
+    fields: Fields, *, algorithms: Mapping[str, Algorithm], valid: Valid, id_bytes: int
+) -> ListRow:
+    algorithm = algorithms.get(name) if isinstance(name := fields.get("algorithm"), str) else None
+    if algorithm is None:
+        raise _Fault("algorithm is not a word coverguard knows")
     grid = fields.get("grid", False)
     if not isinstance(grid, bool):
         raise _Fault("grid is neither true nor false")
     return ListRow(
         source_entry_id=_entry_id(fields.get("id"), id_bytes),
         algorithm=algorithm,
-        digest=_digest(fields.get("digest"), algorithm),
+        digest=_digest(fields.get("digest"), algorithm, valid),
         opinion=_word(Opinion, fields.get("opinion", Opinion.POSITIVE.value), name="opinion"),
         category=_word(Category, fields["category"], name="category") if "category" in fields else None,
         grid=grid,
@@ -350,12 +367,14 @@ def _entry_id(value: object, limit: int) -> str:
     return value
 
 
-def _digest(value: object, algorithm: Algorithm) -> bytes:
+def _digest(value: object, algorithm: Algorithm, valid: Valid) -> bytes:
     if not isinstance(value, str) or not _HEX.fullmatch(value):
         raise _Fault("digest is not hex")
     digest = bytes.fromhex(value)
     if len(digest) != algorithm.size:
-        raise _Fault(f"digest has not the {algorithm.size} bytes of {algorithm.value}")
+        raise _Fault(f"digest has not the {algorithm.size} bytes of {algorithm}")
+    if not valid(algorithm, digest):
+        raise _Fault(f"digest is none that {algorithm} could make")
     return digest
 
 

@@ -8,13 +8,15 @@ import of the same file changes nothing. Reads no network and shows no digest.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
 from coverguard.errors import BadListFile, Refused
 from coverguard.hashlist import ListFormat, ListRow, Malformed, delta, parse, shrinks_too_much
+from coverguard.imaging.signal_types import SignalTypes
 from coverguard.model import Actor, Algorithm
+from coverguard.policy import require_searchable
 from coverguard.ports import Clock, Keys
 from coverguard.retrying import again_if_contended
 from coverguard.store import audit, lists
@@ -39,6 +41,7 @@ class Importer:
     database: Database
     keys: Keys
     clock: Clock
+    types: SignalTypes = field(default_factory=SignalTypes)  # whose digests a file may have
 
     def load_file(
         self,
@@ -46,7 +49,7 @@ class Importer:
         path: Path,
         *,
         list_format: ListFormat,
-        algorithm: Algorithm | None = None,
+        algorithm: str | None = None,
         actor: Actor,
         dry_run: bool = False,
         confirm_shrink: bool = False,
@@ -57,7 +60,8 @@ class Importer:
         Raises:
             NotFound: no list has that name.
             BadListFile: the file as a whole makes no sense, or cannot be read.
-            Refused: the list is learnt here, or would shrink by more than a fifth and nobody confirmed it.
+            Refused: the list is learnt here, would be too long for its rule's radius, or would shrink by
+                more than a fifth and nobody confirmed it.
         """
         with self.database.reading() as tx:
             found_list = lists.by_name(tx, name)
@@ -65,9 +69,14 @@ class Importer:
                 raise Refused("this list is learnt from verdicts here; a file cannot say what was removed")
             list_id = found_list.id
             stored = lists.stored_rows(tx, list_id)
+            rule = lists.rule_of(tx, list_id)
+        named = self._named(algorithm)
         try:
             with path.open("rb") as stream:
-                rows = parse(stream, list_format, algorithm=algorithm)
+                rows = parse(
+                    stream, list_format, algorithm=named, algorithms=self.types.algorithms,
+                    valid=self.types.valid,
+                )  # fmt: skip
                 if list_format is ListFormat.HEX:
                     rows = map(self._under_a_keyed_id, rows)
                 found = delta(stored, rows, key=lambda row: lists.row_mac(self.keys, row))
@@ -76,6 +85,7 @@ class Importer:
         after = (
             len(stored) - len(found.withdrawals) + sum(r.source_entry_id not in stored for r in found.upserts)
         )
+        require_searchable(rule, entries=after)
         if shrinks_too_much(len(stored), after) and not confirm_shrink:
             raise Refused(
                 f"the list would shrink from {len(stored)} to {after} entries; look at the file, "
@@ -91,6 +101,12 @@ class Importer:
             doubtful=len(found.doubtful),
             faults=found.malformed,
         )
+
+    def _named(self, algorithm: str | None) -> Algorithm | None:
+        known = self.types.algorithms
+        if algorithm is not None and algorithm not in known:
+            raise BadListFile(f"there is no such algorithm; known are: {', '.join(known)}")
+        return None if algorithm is None else known[algorithm]
 
     def _under_a_keyed_id(self, row: ListRow | Malformed) -> ListRow | Malformed:
         """Ids of plain hex files are derived from digests: without a key they would tell what is listed."""

@@ -12,6 +12,8 @@ from datetime import timedelta
 from enum import StrEnum
 from typing import NewType
 
+from coverguard.algorithms import Algorithm as Algorithm  # noqa: PLC0414 - a word of the trade like the others
+
 Micros = NewType("Micros", int)
 """UTC microseconds since 1970: time as both databases store it."""
 
@@ -27,7 +29,7 @@ def between(earlier: Micros, moment: Micros) -> timedelta:
     return (moment - earlier) * _MICROSECOND
 
 
-FINGERPRINT_VERSION = 1
+FINGERPRINT_VERSION = 2
 """Raised whenever the same bytes could get another fingerprint; part of a screening's key."""
 
 
@@ -50,33 +52,11 @@ class Origin(StrEnum):
     REPORT = "report"
 
 
-class Algorithm(StrEnum):
-    """A registered name fixes method, length and version; a change would be `pdq.2`."""
+class Tier(StrEnum):
+    """In which net a match was found."""
 
-    PDQ = "pdq"
-    PHASH256 = "phash256"
-    SHA256 = "sha256"
-    SHA1 = "sha1"
-    MD5 = "md5"
-
-    @property
-    def size(self) -> int:
-        """Digest length in bytes."""
-        return DIGEST_BYTES[self]
-
-    @property
-    def perceptual(self) -> bool:
-        return self in PERCEPTUAL
-
-
-PERCEPTUAL = frozenset({Algorithm.PDQ, Algorithm.PHASH256})
-DIGEST_BYTES: Mapping[Algorithm, int] = {
-    Algorithm.PDQ: 32,
-    Algorithm.PHASH256: 32,
-    Algorithm.SHA256: 32,
-    Algorithm.SHA1: 20,
-    Algorithm.MD5: 16,
-}
+    ENFORCE = "enforce"  # the industry's own thresholds: may hold, where everything else allows it
+    REVIEW = "review"  # the wider net, and views of a removed picture's parts: a person looks
 
 
 class Opinion(StrEnum):
@@ -170,13 +150,14 @@ class View:
     """One way of looking at the same bytes, hashed in one orientation.
 
     `signals["pdq"]` and `signals["phash256"]` are 32 bytes, most significant bit first; `quality` is PDQ's,
-    0 to 100, and gates every perceptual signal of the view.
+    0 to 100, and gates every perceptual signal of the view. A plug-in's signals stand there under its name.
     """
 
     name: str
     quality: int
     signals: Mapping[str, bytes] = field(repr=False)
     dihedral: tuple[bytes, ...] = field(default=(), repr=False)  # exact, where the pixels were at hand
+    low_diversity: bool = False  # text, flags, flat shapes: many innocent pictures look alike to a hash
 
     def orientations(self) -> tuple[bytes, ...]:
         """The eight dihedral PDQs: as is, then turned and mirrored (see `DIHEDRAL`), 32 bytes each."""
@@ -257,6 +238,12 @@ class Fingerprint:
     width: int
     height: int
     version: int = FINGERPRINT_VERSION
+    truncated: bool = False  # cut off or broken: looked at as far as browsers show it
+    parts: tuple[View, ...] = ()  # crops, where they were asked for: for our own lists, never looked up
+
+
+BYTES_VIEW = "bytes"
+"""The view of an exact digest: the bytes as given."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -267,8 +254,10 @@ class Candidate:
     algorithm: Algorithm
     view: str  # name of the view, "bytes" for a digest
     orientation: str  # one of DIHEDRAL
-    distance: int  # bits; 0 for a digest
+    distance: int  # in the algorithm's own measure, bits for most; 0 for a digest
     quality: int  # of the view; 100 for a digest
+    complement: bool = False  # of the picture's negative
+    low_diversity: bool = False  # the view is
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -283,9 +272,12 @@ class Match:
     algorithm: Algorithm
     view: str  # name of the view, "bytes" for a digest of the uploaded bytes
     orientation: str  # one of DIHEDRAL
-    distance: int  # bits; 0 for a digest
+    distance: int  # in the algorithm's own measure, bits for most; 0 for a digest
     quality: int  # of the view; 100 for a digest
-    action: ListAction  # the most this match may do, after rule, entry cap, opinion and quality
+    action: ListAction  # the most this match may do, after rule, entry cap, opinion, tier and diversity
+    tier: Tier = Tier.ENFORCE
+    complement: bool = False  # of the picture's negative
+    low_diversity: bool = False  # for nothing but this it refers instead of holding
     suppressed: bool = False  # a known false positive: this entry for these bytes
 
     @property
@@ -300,6 +292,8 @@ class ReferReason(StrEnum):
     LIST_REFERS = "list_refers"  # every match is on a list or entry that may only refer
     SECOND_OPINION_ONLY = "second_opinion_only"  # pHash alone matched
     SEED_ONLY = "seed_only"  # the source itself does not vouch for the entry
+    LOW_DIVERSITY = "low_diversity"  # text, a flag, a flat shape: too many look alike to a hash
+    REVIEW_TIER_ONLY = "review_tier_only"  # found by the wider net alone
 
 
 class NotScreenedReason(StrEnum):
@@ -308,6 +302,7 @@ class NotScreenedReason(StrEnum):
     UNREADABLE_CONTENT = "unreadable_content"  # ContentRejected: the detail column names the limit
     OBJECT_MISSING = "object_missing"
     STORE_UNREACHABLE = "store_unreachable"
+    DECODER_UNAVAILABLE = "decoder_unavailable"  # nobody decodes for us, or was killed at it: not its fault
     NO_ANSWER = "no_answer"  # announced, then silence: the worker died on it, or the message was lost
 
 

@@ -4,9 +4,7 @@ Every verb is one transaction that appends a verdict and moves the item, then th
 is never changed or taken back, only followed by another. Clearing an item that rests on a known hash takes
 two different people, whatever their roles; the database refuses a second by the first person as well.
 
-What a verdict teaches: a confirmed removal joins the list of things removed here (digests hold at once, near
-signals refer until a second person has agreed and only for photo-like pictures); a cleared near match is
-suppressed for exactly that entry and those bytes, and around them once two people agreed.
+What a verdict teaches is in `learning`.
 """
 
 from __future__ import annotations
@@ -16,25 +14,21 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Final
 
-from coverguard import access
+from coverguard import access, learning
 from coverguard.access import Verb
 from coverguard.acting import Enforcer
 from coverguard.errors import IllegalTransition, Refused
-from coverguard.hashlist import ListRow
 from coverguard.lifecycle import ItemEvent, ItemState, TakedownState
 from coverguard.model import (
     Actor,
-    Algorithm,
     Basis,
     Category,
-    ListAction,
     Micros,
     TakedownCause,
     VerdictKind,
     VerdictOutcome,
     later,
 )
-from coverguard.policy import QUALITY_FLOOR, ListRule
 from coverguard.ports import Clock, Keys
 from coverguard.retrying import again_if_contended
 from coverguard.screening.recording import request_hold
@@ -49,15 +43,12 @@ from coverguard.store import (
     outbox,
     quarantines,
     reports,
-    screenings,
     takedowns,
 )
 from coverguard.store.engine import Database
 from coverguard.store.quarantines import Claimant
 
 MAX_REASON: Final = 2000
-REMOVED_HERE: Final = "removed-here"
-PHOTO_VIEW: Final = "displayed"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,7 +120,7 @@ class Review:
             self._owe_after_confirmation(tx, item, opinion.category, now=now)
             self._take_down(tx, item, cover, verdict, now=now)
             if item.consequences:
-                self._learn(tx, item, opinion.category, now=now)
+                learning.learn(tx, self.keys, item, opinion.category, now=now)
             self._decided(tx, item, verdict, now=now, second=False)
         self.enforcer.settle(cover.id)
         return verdict
@@ -164,7 +155,10 @@ class Review:
             cases.move_item(tx, item, ItemEvent.CLEAR, decided_at=now)
             quarantines.drop_claims(tx, Claimant(item_id=item.id), now=now)
             reports.let_go(tx, item.cover_version_id, now=now)
-            self._suppress(tx, item, verdict, two_people=proposal is not None, now=now)
+            learning.suppress(
+                tx, self.keys, item, verdict, two_people=proposal is not None,
+                review_at=later(now, self.rules.suppression_review), now=now,
+            )  # fmt: skip
             cover = covers.by_id(tx, item.cover_version_id)
             if not quarantines.of_cover(tx, cover.id):
                 told_before = cover.verdict_seq > 0
@@ -335,61 +329,13 @@ class Review:
                 now=now,
             )  # fmt: skip
 
-    def _learn(self, tx: Connection, item: Row[Any], category: Category, *, now: Micros) -> None:
-        """Remember what was removed: exact digests hold, near signals refer until a second person agreed."""
-        stored = screenings.stored_fingerprint(tx, item.cover_version_id)
-        if stored is None:
-            return
-        rule = ListRule(list_id=0, version=0, category=category, action=ListAction.HOLD, known=False)
-        list_id, _ = lists.create(
-            tx, name=f"{REMOVED_HERE}/{category.value}", source="confirmed removals here", rule=rule,
-            actor=audit.MACHINE, note="learnt from verdicts", own=True, now=now,
-        )  # fmt: skip
-        digests = (Algorithm.SHA256, Algorithm.SHA1, Algorithm.MD5)
-        exact = [_learnt(item, algorithm, getattr(stored, algorithm.value)) for algorithm in digests]
-        lists.write_entries(tx, self.keys, list_id=list_id, rows=exact, item_id=item.id, now=now)
-        near = [
-            _learnt(item, Algorithm.PDQ, view.pdq)
-            for view in screenings.views(tx, stored.id)
-            if view.name == PHOTO_VIEW and view.quality >= QUALITY_FLOOR
-        ]
-        if near:
-            lists.write_entries(
-                tx, self.keys, list_id=list_id, rows=near, item_id=item.id, now=now, cap=ListAction.REFER
-            )
-
-    def _suppress(
-        self, tx: Connection, item: Row[Any], verdict: Row[Any], *, two_people: bool, now: Micros
-    ) -> None:
-        """Forget near matches of these bytes; exact digests are the source's to withdraw."""
-        stored = screenings.stored_fingerprint(tx, item.cover_version_id)
-        if stored is None:
-            return
-        pdqs = {view.name: bytes(view.pdq) for view in screenings.views(tx, stored.id)}
-        review_at = later(now, self.rules.suppression_review)
-        near = [
-            match
-            for match in screenings.matches_of_cover(tx, item.cover_version_id)
-            if Algorithm(match.algorithm).perceptual
-        ]
-        if near:
-            obligations.owe(tx, kind="suppression_review", item_id=item.id, due_at=review_at, now=now)
-        for match in near:
-            kinds = [(Algorithm.SHA256, bytes(stored.sha256))]
-            if two_people and match.view in pdqs:
-                kinds.append((Algorithm.PDQ, pdqs[match.view]))
-            for kind, digest in kinds:
-                lists.suppress(
-                    tx, self.keys, entry_id=match.entry_id, kind=kind, digest=digest,
-                    verdict_id=verdict.id, now=now, review_at=review_at,
-                )  # fmt: skip
-
     @again_if_contended
     def agree_to_hold(self, item_ref: str, *, actor: Actor, opinion: Opinion) -> Row[Any]:
         """Let near copies of a confirmed removal hold: the second person's agreement.
 
         Raises:
-            Refused: the actor confirmed it alone, may not decide, or gave no reason.
+            Refused: the actor confirmed it alone, may not decide, or gave no reason; or its looks are of a
+                kind that many innocent pictures share.
             IllegalTransition: the item is not confirmed.
         """
         access.require(actor, Verb.DECIDE)
@@ -402,6 +348,7 @@ class Review:
             first = _confirmation(cases.verdicts(tx, item.id))
             if first.actor == actor.name:
                 raise Refused("near copies hold after a second person agreed; you confirmed it")
+            learning.require_photograph(tx, item)
             verdict = self._append(
                 tx,
                 item,
@@ -426,7 +373,3 @@ def _reasoned(opinion: Opinion) -> None:
 def _confirmation(given: Sequence[Row[Any]]) -> Row[Any]:
     confirmed: Row[Any] = next(one for one in reversed(given) if one.outcome == VerdictOutcome.CONFIRM.value)
     return confirmed
-
-
-def _learnt(item: Row[Any], algorithm: Algorithm, digest: bytes) -> ListRow:
-    return ListRow(source_entry_id=item.ref, algorithm=algorithm, digest=bytes(digest))

@@ -21,6 +21,7 @@ from urllib.parse import urlsplit
 from coverguard.access import Role
 from coverguard.acting.places import Places
 from coverguard.errors import ConfigurationError
+from coverguard.imaging.limits import Limits
 from coverguard.model import Mode, Surface
 from coverguard.policy.reporting import ReportCaps, ReportRules
 
@@ -39,6 +40,7 @@ TOPICS: Final = ("pipeline", "safety")
 LOOPBACK: Final = ("127.0.0.1", "::1")  # not its name: what a name means is somebody else's word
 DATABASES: Final = ("sqlite", "postgresql", "postgresql+psycopg")
 _NUMBERS: Final = {
+    "decoding_memory": (2**26, 2**36),
     "file_server_port": (1, 65_535),
     "hold_budget": (0, 10**9),
     "max_bytes": (1, 2**30),
@@ -103,6 +105,10 @@ class Settings:
     report_reach_covers: int = 200  # public covers, from which a person is asked first
     hold_budget: int = 5000  # near-match holds an hour, all lists together
     max_bytes: int = 20 * 1024 * 1024
+    decoding_cpu: timedelta = timedelta(seconds=10)  # processor time for one file
+    decoding_time: timedelta = timedelta(seconds=30)  # until a decoding child has answered
+    decoding_memory: int = 1024 * 1024 * 1024  # bytes for decoding one file
+    signal_plugins: tuple[str, ...] = ()  # module:attribute of hashes beside ours, such as licensed ones
     verdict_on_cli: bool = False
     trust_sudo: bool = (
         False  # two people on one machine: sudo's caller is the person (sudoers decides who may)
@@ -150,6 +156,15 @@ class Settings:
             network_retention=self.report_network_retention,
             relist=self.relist,
             caps=caps,
+        )
+
+    def limits(self) -> Limits:
+        """What of a file is decoded, how long, and in how much memory."""
+        return Limits(
+            max_bytes=self.max_bytes,
+            cpu_seconds=self.decoding_cpu // timedelta(seconds=1),
+            wall_seconds=self.decoding_time // timedelta(seconds=1),
+            memory_bytes=self.decoding_memory,
         )
 
     def places(self) -> Places:
@@ -211,6 +226,8 @@ def _require_sense(read: Settings) -> None:
     """What no setting can say for itself."""
     if read.vault_bucket in read.readable_buckets:
         raise ConfigurationError(f"{FILE}: setting vault_bucket: must be a bucket of its own")
+    if read.decoding_cpu > read.decoding_time:
+        raise ConfigurationError(f"{FILE}: setting decoding_time: must not be shorter than decoding_cpu")
     if read.heads_bucket in {*read.readable_buckets, read.vault_bucket}:
         raise ConfigurationError(f"{FILE}: setting heads_bucket: must be a bucket of its own")
     if read.object_store == "s3" and "{port}" in read.public_url:
@@ -275,7 +292,7 @@ def _value(name: str, value: Any) -> Any:  # noqa: ANN401 - whatever TOML holds
                 }
             case "queues" | "topics":
                 return _addresses(value, all_of=_TABLES[name])
-            case "renditions" | "trusted_proxies":
+            case "renditions" | "trusted_proxies" | "signal_plugins":
                 return tuple(str(one) for one in value)
         if isinstance(default, timedelta):
             return _span(value)

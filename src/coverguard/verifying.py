@@ -7,12 +7,13 @@ Each check asks the world again (URLs, the store, the sealed rows) and returns w
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Final
 
 from coverguard import contacts
 from coverguard.acting import Enforcer
+from coverguard.algorithms import Algorithm, Algorithms
 from coverguard.auditing import Auditor
 from coverguard.errors import IntegrityFailure
 from coverguard.messages import from_micros
@@ -62,6 +63,7 @@ class Verifier:
     queues: Mapping[str, Queue]
     grace: timedelta
     takedown_target: timedelta
+    algorithms: Mapping[str, Algorithm] = field(default_factory=Algorithms)
 
     def run(self) -> list[Finding]:
         """Check everything; a check that cannot be made raises, and nothing is taken for kept."""
@@ -142,7 +144,7 @@ class Verifier:
     def _sealed(self) -> Sequence[str]:
         try:
             with self.database.reading() as tx:
-                lists.load(tx, self.keys)
+                lists.load(tx, self.keys, algorithms=self.algorithms)
         except IntegrityFailure as error:
             return [str(error)]
         return []

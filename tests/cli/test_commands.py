@@ -3,6 +3,7 @@
 import json
 import os
 import pwd
+import signal
 import threading
 from datetime import timedelta
 
@@ -11,8 +12,10 @@ import pytest
 from coverguard import bootstrap
 from coverguard.cli import main
 from coverguard.imaging import fingerprint
+from coverguard.imaging.sandbox import Confinement, Sandbox, pool, seccomp
 from coverguard.local import fileserver
 from coverguard.local.catalogue import TOKEN_FILE
+from coverguard.settings import Settings
 from coverguard.telemetry import Log
 from coverguard.testing.catalogue import TOKEN, CatalogueServer, Holdings
 from coverguard.testing.pictures import Alteration, Kind, alter, draw, encode
@@ -298,6 +301,44 @@ def test_doctor_tells_what_is_missing(machine, tmp_path, capsys):
     (machine.home / "coverguard.toml").write_text("nonsense", encoding="utf-8")
     assert {one["check"]: one["state"] for one in machine.json("doctor", code=1)}["settings"] == "BAD"
     assert "coverguard migrate" in Machine(tmp_path / "none", capsys)("doctor", code=1)
+
+
+def test_doctor_says_how_well_decoding_is_confined(machine, monkeypatch):
+    def decoding(code=0):
+        return {one["check"]: one for one in machine.json("doctor", code=code)}["decoding"]
+
+    assert decoding()["state"] == "ok" or seccomp.architecture() is None
+    monkeypatch.setattr(Sandbox, "confinement", lambda _: Confinement(seccomp=False, linux=True))
+    assert decoding()["state"] == "note"
+    assert "seccomp" in decoding()["note"]
+    monkeypatch.setattr(Settings, "embedded", False)
+    assert decoding(code=1)["state"] == "BAD"
+    monkeypatch.undo()
+    monkeypatch.setattr(pool, "default_program", lambda: ("/nowhere/python",))
+    assert decoding(code=1) == {
+        "state": "BAD", "check": "decoding", "note": "cannot start the launcher of decoding children",
+    }  # fmt: skip
+
+
+def test_what_is_opened_for_use_decodes_in_a_child(machine):
+    with bootstrap.deployment(machine.home, log=(log := Log(stream=None))) as parts:
+        assert parts.fingerprint == parts.sandbox.fingerprint
+        assert parts.screener().fingerprint == parts.sandbox.fingerprint
+        data = encode(draw(Kind.SCENE, 5, side=64), "PNG")
+        assert parts.fingerprint(data) == fingerprint(data)
+        os.kill(parts.sandbox.idle()[0], signal.SIGKILL)
+        assert parts.fingerprint(data) == fingerprint(data)
+        assert log.counters["decoder_ended"] == 1
+        parts.worker().checks["decoder"]()
+
+
+def test_limits_of_decoding_are_settings(machine):
+    machine.settings('decoding_cpu = "2s"\ndecoding_time = "5s"\ndecoding_memory = 100000000\n')
+    with bootstrap.deployment(machine.home, log=Log(stream=None)) as parts:
+        limits = parts.settings.limits()
+        assert (limits.cpu_seconds, limits.wall_seconds, limits.memory_bytes) == (2, 5, 100_000_000)
+    machine.settings('decoding_cpu = "31s"\n')
+    assert "decoding_time: must not be shorter" in machine("queue", "stats", code=2)
 
 
 def test_doctor_asks_the_platforms_catalogue(machine):

@@ -2,6 +2,7 @@
 
 import dataclasses
 import random
+import struct
 import subprocess
 import sys
 import time
@@ -9,7 +10,7 @@ import time
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, features
 
 from coverguard.errors import ContentRejected, RejectReason
 from coverguard.imaging import Limits, fingerprint
@@ -36,10 +37,10 @@ REASONS = {
     "tiff": RejectReason.UNSUPPORTED_FORMAT,
     "pdf": RejectReason.UNSUPPORTED_FORMAT,
     "magic_only": RejectReason.TRUNCATED,
-    "truncated_jpeg": RejectReason.TRUNCATED,
-    "truncated_png": RejectReason.TRUNCATED,
-    "truncated_gif": RejectReason.TRUNCATED,
-    "truncated_webp": RejectReason.TRUNCATED,
+    "truncated_jpeg": None,  # what browsers show of it is looked at, and the fingerprint says so
+    "truncated_png": None,
+    "truncated_gif": None,
+    "truncated_webp": RejectReason.TRUNCATED,  # browsers show a part; the decoder here takes whole ones only
     "broken_png": RejectReason.UNREADABLE,
     "long_side_png": RejectReason.SIDE_TOO_LONG,
     "large_area_png": RejectReason.TOO_MANY_PIXELS,
@@ -103,6 +104,11 @@ def small_files():
 
 
 SMALL = small_files()
+if features.check("avif"):
+    SMALL["avif"] = encode(draw(Kind.SCENE, 41, side=48).convert("RGBA"), "AVIF", speed=10)
+    SMALL["animated_avif"] = animation(
+        [draw(Kind.SCENE, seed, side=48) for seed in (41, 44)], "AVIF", speed=10
+    )
 
 
 @pytest.mark.parametrize("name", SMALL)
@@ -112,15 +118,28 @@ def test_every_allowed_format_decodes(name):
 
 @pytest.mark.parametrize("name", SMALL)
 def test_no_cut_of_a_file_goes_unnoticed(name):
-    """A picture cut anywhere is rejected by name, or decodes because nothing of the picture is missing."""
+    """A file cut anywhere is rejected by name, or marked, or nothing of the picture is missing."""
     data = SMALL[name]
+    whole = fingerprint(data).views
     for end in range(1, len(data), max(1, len(data) // 25)):
-        assert reason(data[:end]) in {RejectReason.TRUNCATED, RejectReason.UNSUPPORTED_FORMAT, None}
-    assert reason(data[: len(data) // 5]) is RejectReason.TRUNCATED
+        why = reason(data[:end])
+        assert why in {RejectReason.TRUNCATED, RejectReason.UNSUPPORTED_FORMAT, None}
+        if why is None:
+            found = fingerprint(data[:end])
+            assert found.truncated or found.views == whole
 
 
 @given(
-    magic=st.sampled_from([b"", b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF89a", b"RIFF\x40\0\0\0WEBP"]),
+    magic=st.sampled_from(
+        [
+            b"",
+            b"\xff\xd8\xff",
+            b"\x89PNG\r\n\x1a\n",
+            b"GIF89a",
+            b"RIFF\x40\0\0\0WEBP",
+            b"\0\0\0\x18ftypavif\0\0\0\0avifmif1\0\0\1\0meta",
+        ]
+    ),
     tail=st.binary(max_size=400),
 )
 @settings(max_examples=200, deadline=None)
@@ -187,8 +206,39 @@ PLAIN_GIF = encode(Image.new("L", (8, 8)), "GIF")
 COMMENTED_GIF = PLAIN_GIF[:-1] + b"!\xfe" + b"\x05hello" * 20 + b"\0;"
 
 
+def boxed(kind, payload):
+    return struct.pack(">I4s", len(payload) + 8, kind) + payload
+
+
+def avif(*properties, deep=0):
+    """An AVIF of sizes and nothing to draw."""
+    held = boxed(b"ipco", b"".join(boxed(b"ispe", struct.pack(">III", 0, *size)) for size in properties))
+    for _ in range(deep):
+        held = boxed(b"iprp", held)
+    return boxed(b"ftyp", b"avif\0\0\0\0mif1") + boxed(b"meta", bytes(4) + boxed(b"iprp", held))
+
+
+def sequence(frames):
+    table = boxed(b"stbl", boxed(b"stsz", struct.pack(">III", 0, 9, frames)))
+    track = boxed(
+        b"trak", boxed(b"mdia", boxed(b"minf", table)) + boxed(b"tkhd", bytes(76) + b"\0\x40\0\0" * 2)
+    )
+    return boxed(b"ftyp", b"avis\0\0\0\0avis") + boxed(b"moov", track)
+
+
 def scans_of(data):
     return data.count(b"\xff\xda")
+
+
+AVIF_LIMITS = (
+    [
+        (SMALL["avif"], "max_side", 48, RejectReason.SIDE_TOO_LONG),
+        (SMALL["avif"], "max_pixels", 48 * 48, RejectReason.TOO_MANY_PIXELS),
+        (SMALL["animated_avif"], "max_frames", 2, RejectReason.TOO_MANY_FRAMES),
+    ]
+    if "avif" in SMALL
+    else []
+)
 
 
 @pytest.mark.parametrize(
@@ -206,6 +256,7 @@ def scans_of(data):
         (SCANS, "max_scan_pixels", scans_of(SCANS) * 64 * 64, RejectReason.TOO_MANY_SCANS),
         (TEXT, "max_text_bytes", 100, RejectReason.TOO_MUCH_TEXT),
         (PNG_8X8, "max_blocks", 3, RejectReason.UNREADABLE),
+        *AVIF_LIMITS,
     ],
 )
 def test_limits_are_inclusive(data, field, limit, over):
@@ -218,6 +269,27 @@ def test_text_of_every_container_is_counted():
     for data in (TEXT, comment, COMMENTED_GIF):
         assert reason(data) is None
         assert reason(data, Limits(max_text_bytes=50)) is RejectReason.TOO_MUCH_TEXT
+
+
+@pytest.mark.parametrize(
+    ("data", "why"),
+    [
+        (avif((16_400, 8)), RejectReason.SIDE_TOO_LONG),
+        (avif((64, 64), (16_000, 16_000)), RejectReason.TOO_MANY_PIXELS),  # the largest of all claims counts
+        (avif((16_400, 8), deep=3), RejectReason.SIDE_TOO_LONG),
+        (avif((8, 8), deep=1_000), RejectReason.TRUNCATED),  # nobody follows that far
+        (avif((0, 0)), RejectReason.UNREADABLE),
+        (avif((8, 8)), RejectReason.UNREADABLE),
+        (avif((8, 8))[:-3], RejectReason.TRUNCATED),
+        (sequence(1_001), RejectReason.TOO_MANY_FRAMES),
+        (sequence(2**32 - 1), RejectReason.TOO_MANY_FRAMES),
+        (boxed(b"ftyp", b"avif\0\0\0\0mif1") + struct.pack(">I4s", 3, b"meta") * 9, RejectReason.TRUNCATED),
+        (boxed(b"ftyp", b"heic\0\0\0\0mif1") + b"\0" * 40, RejectReason.TRUNCATED),
+        (boxed(b"ftyp", b"isom\0\0\0\0mp42"), RejectReason.UNSUPPORTED_FORMAT),
+    ],
+)
+def test_what_an_avif_claims_is_measured_before_it_is_decoded(data, why):
+    assert reason(data) is why
 
 
 def test_one_picture_is_no_animation():

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from coverguard.algorithms import BUILT_IN
 from coverguard.errors import BadListFile
 from coverguard.hashlist import (
     FIELDS,
@@ -270,7 +271,7 @@ def test_only_plain_hex_is_given_an_algorithm():
 
 FORMATS = st.sampled_from([(ListFormat.CSV, None), (ListFormat.JSONL, None), (ListFormat.HEX, Algorithm.PDQ)])
 WORDS = st.sampled_from(
-    [*FIELDS, *Algorithm, *Opinion, PDQ, CANARY, "true", ",", '"', "{", "}", ":", "\r", "\x1c", "é"]
+    [*FIELDS, *BUILT_IN, *Opinion, PDQ, CANARY, "true", ",", '"', "{", "}", ":", "\r", "\x1c", "é"]
 )
 LINES = st.one_of(
     st.text(),

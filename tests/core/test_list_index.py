@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from coverguard.algorithms import BUILT_IN, PERCEPTUAL
 from coverguard.matching import ListedDigest, ListIndex
-from coverguard.model import DIHEDRAL, PERCEPTUAL, Algorithm, Fingerprint, View, turned
+from coverguard.model import DIHEDRAL, Algorithm, Fingerprint, View, turned
 
 RADIUS = {Algorithm.PDQ: 31, Algorithm.PHASH256: 20}
 NAMES = ("displayed", "raw", "trimmed")
@@ -121,7 +122,7 @@ def test_candidates_equal_brute_force(data):
     ]
     nearest = {}
     for entry, one in itertools.product(entries, shown.views):
-        asked = one.orientations() if entry.algorithm is Algorithm.PDQ else [one.signals[entry.algorithm]]
+        asked = one.orientations() if entry.algorithm == Algorithm.PDQ else [one.signals[entry.algorithm]]
         distance = min((int.from_bytes(entry.digest) ^ int.from_bytes(a)).bit_count() for a in asked)
         if distance <= RADIUS[entry.algorithm]:
             key = (entry.entry_id, entry.algorithm, one.name)
@@ -150,7 +151,7 @@ def test_ids_out_of_range_are_refused(entry_id):
         ListIndex([listed(entry_id, Algorithm.MD5, bytes(16))], seq=1)
 
 
-@pytest.mark.parametrize("algorithm", list(Algorithm))
+@pytest.mark.parametrize("algorithm", BUILT_IN)
 def test_digests_of_another_length_are_refused_unshown(algorithm):
     with pytest.raises(ValueError) as caught:
         ListIndex([listed(1, algorithm, b"\xab" * (algorithm.size - 1))], seq=1)
@@ -165,3 +166,79 @@ def test_what_is_shown_has_no_digest():
     assert index.sizes == {(6, Algorithm.PDQ): 1, (6, Algorithm.MD5): 1}
     assert "xab" not in repr(entry)
     assert (index.seq, len(index)) == (8, 2)
+
+
+# ── negatives ──────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def negative(value):
+    return bytes(255 - one for one in value)
+
+
+@pytest.mark.parametrize("turn", range(8))
+def test_a_negative_is_looked_up_where_it_is_wanted(turn):
+    shown = fingerprint(view(pdq=digest(4)))
+    index = ListIndex([listed(5, Algorithm.PDQ, off_by(negative(turned(digest(4))[turn]), 7))], seq=1)
+    assert index.candidates(shown, radius=RADIUS) == ()
+    (candidate,) = index.candidates(shown, radius=RADIUS, complement=True)
+    assert told([candidate]) == [(5, Algorithm.PDQ, "displayed", DIHEDRAL[turn], 7, 80)]
+    assert candidate.complement
+
+
+def test_a_near_negative_stands_for_no_picture():
+    """A picture whose mirror image is nearly its negative: both are told, and only one of them may hold."""
+    upright = digest(4)
+    shown = View(
+        name="displayed", quality=80, signals={"pdq": upright, "phash256": digest(2)},
+        dihedral=(upright, off_by(negative(upright), 3), *turned(upright)[2:]),
+    )  # fmt: skip
+    index = ListIndex([listed(1, Algorithm.PDQ, off_by(upright, 20))], seq=1)
+    found = index.candidates(fingerprint(shown), radius=RADIUS, complement=True)
+    assert sorted((one.complement, one.distance) for one in found) == [(False, 20), (True, 17)]
+
+
+def test_phash_has_no_negative():
+    shown = fingerprint(view(phash=digest(5)))
+    index = ListIndex([listed(1, Algorithm.PHASH256, negative(digest(5)))], seq=1)
+    assert index.candidates(shown, radius=RADIUS, complement=True) == ()
+
+
+# ── lists apart, and plug-ins ──────────────────────────────────────────────────────────────────────────────
+
+
+def test_only_lists_that_lie_apart_are_searched_wide():
+    shown = fingerprint(view(pdq=digest(4)))
+    entries = [listed(n, Algorithm.PDQ, off_by(digest(4), 40), list_id=n) for n in (1, 2)]
+    index = ListIndex(entries, seq=1, wide={2})
+    assert [c.entry_id for c in index.candidates(shown, radius=RADIUS, wide={Algorithm.PDQ: 53})] == [2]
+    assert index.candidates(shown, radius=RADIUS) == ()
+    with pytest.raises(ValueError, match="pdq"):
+        index.candidates(shown, radius=RADIUS, wide={})
+
+
+LUMA = Algorithm("luma.1", size=4, perceptual=True, hold_radius=3, max_radius=100)
+
+
+def apart(one, many):
+    return np.abs(many.astype(np.int64) - np.frombuffer(one, np.uint8)).sum(axis=1)
+
+
+def test_a_plug_in_measures_its_own_entries():
+    entries = [listed(n, LUMA, bytes((n, 0, 0, 0))) for n in (1, 5, 9)]
+    index = ListIndex(entries, seq=1, measures={LUMA: apart})
+    assert index.perceptual == {LUMA}
+    seen = View(
+        name="displayed", quality=80, signals={"pdq": digest(1), "phash256": digest(2), "luma.1": bytes(4)},
+        low_diversity=True,
+    )  # fmt: skip
+    found = index.candidates(fingerprint(seen, view("raw")), radius={LUMA: 5}, complement=True)
+    assert told(found) == [(1, LUMA, "displayed", "upright", 1, 80), (5, LUMA, "displayed", "upright", 5, 80)]
+    assert all(one.low_diversity and not one.complement for one in found)
+    assert index.candidates(fingerprint(view("raw")), radius={LUMA: 5}) == ()
+    with pytest.raises(ValueError):
+        index.candidates(fingerprint(seen), radius={LUMA: -1})
+
+
+def test_what_nobody_can_measure_is_refused():
+    with pytest.raises(ValueError, match="measure"):
+        ListIndex([listed(1, LUMA, bytes(4))], seq=1)

@@ -3,7 +3,7 @@
     python bent.py [--ahead SECONDS] [--jump SECONDS --after SECONDS] [--deadly SHA256] -- --home HOME worker
 
 `--ahead` may be negative. `--jump` moves the clock once, so long after the start. Bytes with the digest
-`--deadly` end the process at once, as a decoder's crash would.
+`--deadly` end the process at once, as a host that is short of memory would.
 """
 
 import argparse
@@ -13,7 +13,8 @@ import signal
 import time
 from datetime import timedelta
 
-from coverguard import bootstrap, cli, imaging
+from coverguard import bootstrap, cli
+from coverguard.imaging.sandbox import Sandbox
 from coverguard.model import Micros
 
 
@@ -32,10 +33,10 @@ class BentClock:
 
 
 def deadly(sha256, fingerprint):
-    def look(data, **limits):
+    def look(sandbox, data, **asked):
         if hashlib.sha256(data).hexdigest() == sha256:
             os.kill(os.getpid(), signal.SIGKILL)
-        return fingerprint(data, **limits)
+        return fingerprint(sandbox, data, **asked)
 
     return look
 
@@ -50,7 +51,7 @@ def main():
     BentClock.ahead, BentClock.jump, BentClock.after = options.ahead, options.jump, options.after
     bootstrap.SystemClock = BentClock
     if options.deadly:
-        imaging.fingerprint = deadly(options.deadly, imaging.fingerprint)
+        Sandbox.fingerprint = deadly(options.deadly, Sandbox.fingerprint)
     return cli.main(options.command)
 
 

@@ -36,6 +36,7 @@ UPLOAD = {
     "not_screened unreadable_content": ("Wa", "Wa", "Wba", "Wba"),
     "not_screened object_missing": ("Wra", "Wra", "r", "Wbra"),
     "not_screened store_unreachable": ("Wra", "Wra", "r", "Wbra"),
+    "not_screened decoder_unavailable": ("Wra", "Wra", "r", "Wbra"),
     "not_screened no_answer": ("Wra", "Wra", "r", "Wbra"),
 }
 # Sweeps and reports look at what is public already, so that the mode of the surface no longer matters.
@@ -52,6 +53,7 @@ AGAIN = {
     "not_screened unreadable_content": "a",
     "not_screened object_missing": "a",
     "not_screened store_unreachable": "a",
+    "not_screened decoder_unavailable": "a",
     "not_screened no_answer": "a",
 }
 CELLS = [

@@ -18,6 +18,7 @@ from coverguard.model import (
     Pass,
     Refer,
     ReferReason,
+    Tier,
     View,
     turned,
 )
@@ -41,10 +42,10 @@ def fingerprint(*views, sha256=SHA256):
     return Fingerprint(digests=digests, views=views or (view(),), format="PNG", width=64, height=64)
 
 
-def near(entry_id=1, *, distance=10, quality=90, algorithm=Algorithm.PDQ, seen="displayed"):
+def near(entry_id=1, *, distance=10, quality=90, algorithm=Algorithm.PDQ, seen="displayed", **more):
     return Candidate(
         entry_id=entry_id, algorithm=algorithm, view=seen, orientation="upright", distance=distance,
-        quality=quality,
+        quality=quality, **more,
     )  # fmt: skip
 
 
@@ -102,6 +103,49 @@ def test_a_wider_radius_only_refers_beyond_31(distance, found):
     assert actions(judged(near(distance=distance), rules=[rule(pdq_radius=60)])) == found
 
 
+@pytest.mark.parametrize(("quality", "found"), [(49, ["refer"]), (50, ["hold"])])
+def test_a_lower_floor_of_a_list_lets_no_poorer_view_hold(quality, found):
+    assert actions(judged(near(quality=quality), rules=[rule(quality_floor=0)])) == found
+
+
+TIERS = [
+    (near(), {}, Tier.ENFORCE),
+    (exact(), {"part": True}, Tier.ENFORCE),
+    (near(distance=31), {}, Tier.ENFORCE),
+    (near(distance=32), {}, Tier.REVIEW),
+    (near(complement=True), {}, Tier.REVIEW),
+    (near(algorithm=Algorithm.PHASH256), {}, Tier.REVIEW),
+    (near(quality=49), {}, Tier.REVIEW),
+    (near(), {"part": True}, Tier.REVIEW),
+    (near(), {"grid": True}, Tier.ENFORCE),
+    (near(low_diversity=True), {}, Tier.ENFORCE),
+]
+
+
+@pytest.mark.parametrize(("one", "facts", "tier"), TIERS)
+def test_a_match_says_in_which_net_it_was_found(one, facts, tier):
+    widest = rule(pdq_radius=53, phash256_radius=53, quality_floor=0)
+    (found,) = judged(one, entries=[entry(**facts)], rules=[widest])
+    assert found.tier is tier
+    assert found.action is ListAction.REFER or tier is Tier.ENFORCE
+    assert found.complement is one.complement
+
+
+def test_low_diversity_is_told_only_where_it_made_the_difference():
+    told = [judged(one, rules=[rule(action=action)])[0].low_diversity
+            for action in ListAction for one in (near(low_diversity=True), near(), exact())]  # fmt: skip
+    assert told == [False] * 6 + [True, False, False]
+
+
+PLUGGED = Algorithm("luma.1", size=9, perceptual=True, hold_radius=50, max_radius=500)
+
+
+@pytest.mark.parametrize(("distance", "found"), [(50, ["hold"]), (51, ["refer"]), (301, [])])
+def test_a_plug_in_has_its_own_bounds(distance, found):
+    one = near(distance=distance, algorithm=PLUGGED)
+    assert actions(judged(one, rules=[rule(radii={"luma.1": 300})])) == found
+
+
 @pytest.mark.parametrize("radius", [-1, 0])
 def test_a_radius_of_nothing(radius):
     assert actions(judged(near(distance=0), rules=[rule(pdq_radius=radius)])) == (
@@ -143,6 +187,7 @@ LESS = [
     ({"cap": ListAction.REFER}, "refer", "refer"),
     ({"cap": ListAction.SHADOW}, "shadow", "shadow"),
     ({"grid": True}, "refer", "hold"),
+    ({"part": True}, "refer", "hold"),
     ({}, "hold", "hold"),
 ]
 
@@ -267,6 +312,22 @@ TABLE = [
     ([near()], {"grid": True}, {}, "refer list_refers"),
     ([near(), PHASH], {}, {}, "hold"),
     ([near(), exact(2)], {"grid": True}, {}, "hold"),
+    ([near(distance=40)], {}, {"pdq_radius": 53}, "refer review_tier_only"),
+    ([near(distance=40), near(2)], {}, {"pdq_radius": 53}, "hold"),
+    ([near(distance=40), near(2)], {"grid": True}, {"pdq_radius": 53}, "refer list_refers"),
+    ([near(complement=True)], {}, {}, "refer review_tier_only"),
+    ([near(complement=True), PHASH], {}, {}, "refer review_tier_only"),
+    ([near(complement=True)], {}, {"complement": False}, "pass"),
+    ([near(), near(2)], {"part": True}, {}, "refer review_tier_only"),
+    ([near(low_diversity=True)], {}, {}, "refer low_diversity"),
+    ([near(low_diversity=True), PHASH], {}, {}, "refer low_diversity"),
+    ([near(low_diversity=True)], {}, {"action": ListAction.REFER}, "refer list_refers"),
+    ([near(low_diversity=True)], {"opinion": Opinion.SEED}, {}, "refer seed_only"),
+    ([near(low_diversity=True), near(2)], {}, {}, "hold"),
+    ([near(low_diversity=True), exact(2)], {}, {}, "hold"),
+    ([near(low_diversity=True, distance=40)], {}, {"pdq_radius": 53}, "pass"),
+    ([near(low_diversity=True, complement=True)], {}, {}, "pass"),
+    ([replace(PHASH, low_diversity=True)], {}, {}, "pass"),
 ]
 
 
@@ -313,6 +374,7 @@ ENTRIES = st.lists(
         category=st.none() | st.sampled_from(Category),
         grid=st.booleans(),
         cap=st.sampled_from(ListAction),
+        part=st.booleans(),
     ),
     max_size=6,
     unique_by=lambda one: one.entry_id,
@@ -327,6 +389,7 @@ RULES = st.lists(
         pdq_radius=st.integers(-1, 90),
         phash256_radius=st.integers(-1, 90),
         quality_floor=st.integers(0, 100),
+        complement=st.booleans(),
     ),
     max_size=3,
     unique_by=lambda one: one.list_id,
@@ -340,6 +403,8 @@ NEAR = st.builds(
     orientation=st.sampled_from(DIHEDRAL),
     distance=st.integers(0, 90),
     quality=st.integers(0, 100),
+    complement=st.booleans(),
+    low_diversity=st.booleans(),
 )
 ANY = NEAR | st.builds(exact, st.integers(1, 6), st.sampled_from(EXACT))
 CANDIDATES = st.lists(ANY, max_size=6)
@@ -365,8 +430,10 @@ def test_what_may_hold(candidates, entries, rules, suppressions):
         assert match.suppressed is (match.suppressed and not match.exact)
         if match.action is ListAction.HOLD:
             known = facts[match.entry_id]
-            assert match.exact or (match.algorithm is Algorithm.PDQ and match.distance <= 31)
-            assert match.exact or not known.grid
+            assert match.exact or (match.algorithm == Algorithm.PDQ and match.distance <= 31)
+            assert match.exact or not (known.grid or known.part or match.complement or match.quality < 50)
+            assert match.tier is Tier.ENFORCE
+            assert not match.low_diversity
             assert (known.opinion, known.cap, match.suppressed) == (Opinion.POSITIVE, ListAction.HOLD, False)
             assert next(one for one in rules if one.list_id == match.list_id).action is ListAction.HOLD
     holds = any(match.action is ListAction.HOLD for match in found)

@@ -5,7 +5,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from coverguard.model import Algorithm, Category, Hold, ListAction, Match, Opinion
-from coverguard.policy import HOLD_RADIUS, QUALITY_FLOOR, BudgetUse, ListRule, search_radii, spent_budget
+from coverguard.policy import (
+    HOLD_RADIUS,
+    QUALITY_FLOOR,
+    REVIEW_RADIUS,
+    BudgetUse,
+    ListRule,
+    reach,
+    spent_budget,
+)
 
 EXACT = (Algorithm.SHA256, Algorithm.SHA1, Algorithm.MD5)
 
@@ -62,10 +70,41 @@ def test_a_digest_has_no_radius(algorithm):
 
 def test_the_search_is_as_wide_as_the_widest_list():
     both = [rule(1, pdq_radius=10, phash256_radius=-1), rule(2, pdq_radius=40, phash256_radius=7)]
-    assert search_radii(both) == {Algorithm.PDQ: 40, Algorithm.PHASH256: 7}
-    assert search_radii(both[:1]) == {Algorithm.PDQ: 10}
-    assert search_radii([rule(pdq_radius=-1)]) == {}
-    assert search_radii([]) == {}
+    assert reach(both).radius == {Algorithm.PDQ: 40, Algorithm.PHASH256: 7}
+    assert reach(both[:1]).radius == {Algorithm.PDQ: 10}
+    assert reach([rule(pdq_radius=-1)]).radius == {}
+    assert reach([]).radius == {}
+
+
+@pytest.mark.parametrize(
+    ("rules", "wanted"),
+    [
+        ([], False),
+        ([{"complement": False}], False),
+        ([{"complement": False}, {}], True),
+        ([{"pdq_radius": -1}], False),
+    ],
+)
+def test_negatives_are_looked_up_if_any_list_wants_them(rules, wanted):
+    assert reach([rule(**one) for one in rules]).complement is wanted
+
+
+def test_a_plug_in_is_off_unless_the_rule_names_it():
+    luma = Algorithm("luma.1", size=9, perceptual=True, hold_radius=-1, max_radius=500)
+    assert rule().radius(luma) == -1
+    assert rule(radii={"luma.1": 300}).radius(luma) == 300
+    found = reach([rule(radii={"luma.1": 300}), rule()], algorithms=[Algorithm.PDQ, luma])
+    assert found.radius == {Algorithm.PDQ: 31, luma: 300}
+    with pytest.raises(ValueError, match="radii"):
+        rule(radii={"luma.1": -2})
+
+
+@pytest.mark.parametrize(
+    ("values", "wide"),
+    [({}, False), ({"pdq_radius": REVIEW_RADIUS}, True), ({"pdq_radius": -1, "phash256_radius": 32}, True)],
+)
+def test_a_wide_rule_asks_for_more_than_may_hold(values, wide):
+    assert rule(**values).wide is wide
 
 
 # ── budgets ────────────────────────────────────────────────────────────────────────────────────────────────

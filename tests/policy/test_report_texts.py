@@ -7,9 +7,9 @@ from datetime import timedelta
 
 import pytest
 
+from coverguard.algorithms import BUILT_IN
 from coverguard.correspondence import NamedCover, ReportAddition, ReportDetails
 from coverguard.model import (
-    Algorithm,
     Category,
     ListAction,
     ReporterKind,
@@ -28,7 +28,7 @@ LEAKS = re.compile(
     re.IGNORECASE,
 )
 WORDS_OF_OURS = {
-    *Algorithm, *ListAction, *ReporterKind, *(one.replace("_", " ") for one in TakedownCause),
+    *BUILT_IN, *ListAction, *ReporterKind, *(one.replace("_", " ") for one in TakedownCause),
     *Ground, *(set(TargetEffect) - {"hidden", "none"}),
 }  # fmt: skip
 ALL = {

@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from world import EDITOR, WATCHED, fingerprint, picture
 
+from coverguard.algorithms import Algorithms
 from coverguard.errors import BadListFile, NotFound, Refused
 from coverguard.hashlist import ListFormat, ListRow, parse
 from coverguard.model import Algorithm, Category, ListAction
@@ -18,7 +19,7 @@ from coverguard.store import lists
 
 
 def hexed(number, algorithm="sha256"):
-    return bytes((number * 7 + place) % 256 for place in range(Algorithm(algorithm).size)).hex()
+    return bytes((number * 7 + place) % 256 for place in range(Algorithms()[algorithm].size)).hex()
 
 
 def rows_of(*ids, algorithm="sha256", shift=0):

@@ -8,8 +8,8 @@ import pytest
 from world import ADA, BEA, CLEO, WATCHED, altered, exact, fingerprint, near, opinion, person, picture
 
 from coverguard.errors import IllegalTransition, Refused
+from coverguard.learning import REMOVED_HERE
 from coverguard.model import Algorithm, Category, ListAction
-from coverguard.review import REMOVED_HERE
 from coverguard.testing.pictures import Alteration, Kind, draw, encode
 
 OWN = f"{REMOVED_HERE}/child_abuse"
@@ -42,7 +42,7 @@ def test_a_removal_joins_our_own_list(world, removed):
     learnt = {key: cap for key, cap in world.entries().items() if key[0] == OWN}
     assert learnt == {
         (OWN, Algorithm.SHA256): "hold", (OWN, Algorithm.SHA1): "hold", (OWN, Algorithm.MD5): "hold",
-        (OWN, Algorithm.PDQ): "refer",
+        (OWN, Algorithm.PDQ): "refer", (OWN, Algorithm.PHASH256): "refer",
     }  # fmt: skip
     (ours,) = [row for row in world.rows("hash_list") if row.own]
     assert (ours.name, ours.enabled) == (OWN, True)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 from world import GATED, WATCHED, near, picture
 
-from coverguard.errors import TransientError
+from coverguard.errors import DecoderUnavailable, TransientError
 from coverguard.messages import parse
 from coverguard.model import Category, Done, ListAction, Mode, Reject, Retry
 from coverguard.store import covers
@@ -99,6 +100,23 @@ def test_gate_withholds_and_then_refers(world):
     failing(world, upload)
     world.deliver(upload.body)
     assert short(world, upload) == ("refer", "list_refers", ["withheld"], True, [])
+
+
+def test_what_nobody_could_decode_is_decoded_later(world):
+    """A child that was killed, or never came up, is no fault of the file's."""
+    upload = world.announce(picture(1))
+    well = world.intake
+    world.intake = replace(world.parts, sandbox=NoChildren()).intake()
+    assert isinstance(world.deliver(upload.body), Retry)
+    assert short(world, upload)[:3] == ("not_screened", "decoder_unavailable", ["withheld"])
+    world.intake = well
+    assert world.deliver(upload.body) == Done(note="pass")
+    assert short(world, upload) == ("pass", None, ["withheld", "cleared"], True, [])
+
+
+class NoChildren:
+    def fingerprint(self, data):
+        raise DecoderUnavailable("no child came up")
 
 
 # ── failing, in watch ──────────────────────────────────────────────────────────────────────────────────────

@@ -8,8 +8,9 @@ import pathlib
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from coverguard.imaging.sandbox import Ending
 from coverguard.telemetry import Log, Metrics
-from coverguard.telemetry.metrics import GAUGES, PHASES
+from coverguard.telemetry.metrics import DECODERS_END, GAUGES, PHASES
 
 SOURCE = pathlib.Path(__file__).parents[2] / "src" / "coverguard"
 LABELS = {
@@ -113,3 +114,10 @@ def test_the_name_of_a_line_is_written_out_where_it_is_logged(path):
         called = ast.unparse(node.func)
         if called.endswith(("log.line", "log.note")) and "telemetry" not in path.parts:
             assert isinstance(node.args[0], ast.Constant), f"line {node.lineno}"
+
+
+def test_every_end_of_a_decoding_child_is_counted(log):
+    assert set(DECODERS_END) == set(Ending)
+    for ending in Ending:
+        log.line("decoder_ended", reason=ending, error="KeyError", at="coverguard.imaging.pdq:12")
+        assert value(log, "coverguard_decoders_ended_total", reason=ending.value) == 1

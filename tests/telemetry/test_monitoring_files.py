@@ -29,7 +29,7 @@ FIXED = {
     "outcome": {"done", "retry", "rejected", "died", "given_back"},
     "state": {"visible", "delayed", "leased", "dead"},
     "severity": {"page", "ticket"},
-    "reason": {"unreadable_content"},
+    "reason": {"unreadable_content", "forbidden_call", "worn"},
     "queue": {"uploads"},
     "phase": {"total"},
     "event": {

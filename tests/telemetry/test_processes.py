@@ -107,7 +107,7 @@ def test_they_live_are_ready_or_not_and_count(parts):
         )
         until(lambda: worker.ask("/readyz")[0] == keeper.ask("/readyz")[0] == 200)
         parts_of = {"database", "store", "queue-uploads", "queue-account-events", "queue-reports"}
-        assert set(json.loads(worker.ask("/readyz")[1])) == parts_of | {"lists"}
+        assert set(json.loads(worker.ask("/readyz")[1])) == parts_of | {"lists", "decoder"}
         assert set(json.loads(keeper.ask("/readyz")[1])) == parts_of
         assert worker.ask("/livez") == (200, '{"heartbeat": "ok", "worker": "ok"}\n')
         assert keeper.ask("/livez") == (200, '{"keeper": "ok", "takedowns": "ok"}\n')

@@ -17,6 +17,8 @@ from tqdm import tqdm
 from coverguard import bootstrap, settings
 from coverguard.cli.output import Commands, add_json, document, say, table
 from coverguard.errors import ConfigurationError, CoverguardError
+from coverguard.imaging import signal_types
+from coverguard.policy import HOLD_RADIUS, WIDE_ENTRIES
 from coverguard.settings import home_of
 from coverguard.store import lists
 from coverguard.telemetry import Log
@@ -155,13 +157,16 @@ def _deployment_checks(home: Path) -> Iterator[Check]:
     try:
         with bootstrap.deployment(home, log=Log(stream=None)) as parts:
             yield ("ok", "database", "migrated to this release")
+            yield _decoding(parts)
+            yield from _signal_checks(parts)
             yield from _outside_checks(parts)
             with parts.database.reading() as tx:
-                snapshot = lists.load(tx, parts.keys)
+                snapshot = lists.load(tx, parts.keys, algorithms=parts.signal_types.algorithms)
             yield ("ok", "list key", "every sealed list row opens")
             holding = sum(rule.action.value == "hold" for rule in snapshot.rules.values())
             note = f"{len(snapshot.rules)} lists, {len(snapshot.entries)} entries, {holding} lists may hold"
             yield _check("lists", holding > 0, note, soft=True)
+            yield from _long_lists(parts)
     except CoverguardError as error:
         yield ("BAD", "deployment", str(error))
 
@@ -183,6 +188,43 @@ def _outside_checks(parts: bootstrap.Deployment) -> Iterator[Check]:
     if not parts.inventory().complete:
         note = "a template has {version} or {*} before {surface} or {id}: unknown versions are not found"
         yield "note", "renditions", note
+
+
+def _decoding(parts: bootstrap.Deployment) -> Check:
+    """Start a decoding child, which shows that it reads every format, and ask how well it is confined."""
+    assert parts.sandbox is not None
+    try:
+        confined = parts.sandbox.confinement()
+    except CoverguardError as error:
+        return "BAD", "decoding", str(error)
+    if confined.seccomp:
+        return "ok", "decoding", "in a child with limits that may make few system calls (seccomp)"
+    note = (
+        "in a child with limits, but it may make any system call: this kernel or container has no seccomp"
+        " filters, or this processor is neither x86-64 nor AArch64. Run workers where there are"
+    )
+    return ("note" if parts.settings.embedded else "BAD"), "decoding", note
+
+
+def _signal_checks(parts: bootstrap.Deployment) -> Iterator[Check]:
+    """Whether every hash of pictures gives here what it gave where it was written down."""
+    for name, one in parts.signal_types.items():
+        wrong = next(signal_types.faults(one), None)
+        yield _check(f"signal {name}", wrong is None, wrong or f"{len(one.golden)} golden vectors are right")
+
+
+def _long_lists(parts: bootstrap.Deployment) -> Iterator[Check]:
+    """Our own lists grow by verdicts, which nobody refuses; a person may narrow their rules."""
+    with parts.database.reading() as tx:
+        rules, found = lists.rules(tx), lists.counts(tx)
+    for row in found:
+        rule = rules.get(row.list_id)
+        if rule is not None and rule.wide and row.entries > WIDE_ENTRIES:
+            note = (
+                f"{row.entries} entries are searched within more than {HOLD_RADIUS} bits; every cover waits"
+                f" for it; run: coverguard lists rule {row.name} --pdq-radius {HOLD_RADIUS} --note …"
+            )
+            yield "note", f"list {row.name}", note
 
 
 def _answers(name: str, ask: Callable[[], object]) -> Check:

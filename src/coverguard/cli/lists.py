@@ -14,10 +14,10 @@ from coverguard import bootstrap
 from coverguard.access import Verb, require
 from coverguard.bootstrap import Deployment
 from coverguard.cli.output import Commands, add_json, document, person, say, table
-from coverguard.errors import BadListFile
+from coverguard.errors import BadListFile, ConfigurationError
 from coverguard.hashlist import ListFormat
-from coverguard.model import Actor, Algorithm, Category, ListAction, Micros
-from coverguard.policy import ListRule
+from coverguard.model import Actor, Category, ListAction, Micros
+from coverguard.policy import ListRule, require_searchable
 from coverguard.settings import home_of
 from coverguard.store import Connection, audit
 from coverguard.store import lists as stored
@@ -29,6 +29,8 @@ RULE_OPTIONS: Final = (
     "action",
     "pdq_radius",
     "phash256_radius",
+    "radii",
+    "complement",
     "quality_floor",
     "hold_budget",
 )
@@ -49,7 +51,7 @@ def add_commands(verbs: Commands) -> None:
     command.add_argument(
         "--format", type=ListFormat, choices=list(ListFormat), help="default: by the file's ending"
     )
-    command.add_argument("--algorithm", type=Algorithm, choices=list(Algorithm), help="for --format hex only")
+    command.add_argument("--algorithm", metavar="NAME", help="pdq, sha256, …: for --format hex only")
     command.add_argument("--dry-run", action="store_true", help="say what would change and change nothing")
     command.add_argument("--confirm-shrink", action="store_true", help="yes, it may lose more than a fifth")
     add_json(command)
@@ -73,10 +75,21 @@ def _add_rule_options(command: argparse.ArgumentParser, *, required: tuple[str, 
     command.add_argument(
         "--action", type=ListAction, choices=list(ListAction), help="the most the list may do"
     )
-    command.add_argument("--pdq-radius", type=int, help="bits of 256 (default 31; -1 switches PDQ off)")
+    command.add_argument(
+        "--pdq-radius", type=int,
+        help="bits of 256 (default 31; -1 switches PDQ off); beyond 31 only for small lists, and only refers",
+    )  # fmt: skip
     command.add_argument(
         "--phash256-radius", type=int, help="bits of 256 (default -1, off); only ever refers"
     )
+    command.add_argument(
+        "--radius", dest="radii", action=_PlugInRadius, metavar="ALGORITHM=NUMBER",
+        help="how far a plug-in's algorithm matches, in its own measure (default off; may be given again)",
+    )  # fmt: skip
+    command.add_argument(
+        "--complement", action=argparse.BooleanOptionalAction, default=None,
+        help="look pictures up as negatives, too (default yes); only ever refers",
+    )  # fmt: skip
     command.add_argument(
         "--quality-floor", type=int, help="no near match below this PDQ quality (default 50)"
     )
@@ -89,15 +102,43 @@ def _add_rule_options(command: argparse.ArgumentParser, *, required: tuple[str, 
     command.add_argument("--hold-budget", type=int, help="near-match holds an hour before consequences stop")
 
 
+class _PlugInRadius(argparse.Action):
+    """Gathers `name=number` pairs."""
+
+    def __call__(self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: object,
+                 option_string: str | None = None) -> None:  # fmt: skip
+        name, _, number = str(values).partition("=")
+        if not name or not number.lstrip("-").isdigit():
+            parser.error(f"{option_string}: must be ALGORITHM=NUMBER, such as luma.1=40")
+        gathered = getattr(namespace, self.dest) or {}
+        setattr(namespace, self.dest, gathered | {name: int(number)})
+
+
 def _chosen(options: argparse.Namespace) -> dict[str, object]:
     return {name: getattr(options, name) for name in RULE_OPTIONS if getattr(options, name) is not None}
 
 
-def _changed(rule: ListRule, options: argparse.Namespace) -> ListRule:
+def _changed(rule: ListRule, options: argparse.Namespace, parts: Deployment) -> ListRule:
+    chosen = _chosen(options)
+    if (radii := chosen.get("radii")) is not None:
+        assert isinstance(radii, dict)
+        _require_plugged_in(radii, parts)
+        chosen["radii"] = {**rule.radii, **radii}
     try:
-        return replace(rule, **_chosen(options))  # type: ignore[arg-type]  # argparse has typed each of them
+        return replace(rule, **chosen)  # type: ignore[arg-type]  # argparse has typed each of them
     except ValueError as error:
         raise SystemExit(f"coverguard: {error}") from error
+
+
+def _require_plugged_in(radii: Mapping[str, int], parts: Deployment) -> None:
+    for name, radius in radii.items():
+        known = parts.signal_types.get(name)
+        if known is None:
+            raise ConfigurationError(
+                f"--radius: no plug-in brings {name}; see signal_plugins in the settings"
+            )
+        if radius > known.algorithm.max_radius:
+            raise SystemExit(f"coverguard: --radius {name} must be -1 (off) to {known.algorithm.max_radius}")
 
 
 def _editor(parts: Deployment) -> Actor:
@@ -107,9 +148,9 @@ def _editor(parts: Deployment) -> Actor:
 
 
 def _add(options: argparse.Namespace) -> int:
-    rule = _changed(ListRule(list_id=0, version=0, category=options.category), options)
     with bootstrap.deployment(home_of(options.home), log=Log(stream=None)) as parts:
         actor = _editor(parts)
+        rule = _changed(ListRule(list_id=0, version=0, category=options.category), options, parts)
         with parts.database.transaction() as tx:
             now = parts.clock.now()
             list_id, new = stored.create(
@@ -189,7 +230,8 @@ def _rule(options: argparse.Namespace) -> int:
         with parts.database.transaction() as tx:
             now = parts.clock.now()
             row = stored.by_name(tx, options.name)
-            rule = _changed(stored.rule_of(tx, row.id), options)
+            rule = _changed(stored.rule_of(tx, row.id), options, parts)
+            require_searchable(rule, entries=stored.length(tx, row.id))
             version = stored.add_rule(tx, row.id, rule, actor=actor.name, note=options.note, now=now)
             facts = {"version": version, "action": rule.action.value, "pdq_radius": rule.pdq_radius}
             _audit(tx, "change rule", row.id, actor=actor, now=now, facts=facts)
@@ -212,6 +254,8 @@ def _show(options: argparse.Namespace) -> int:
                 "action": row.action,
                 "pdq": row.pdq_radius,
                 "phash256": row.phash256_radius,
+                "negatives": "yes" if row.complement else "no",
+                "plug-ins": row.radii,
                 "quality": row.quality_floor,
                 "rule": row.version,
             }

@@ -7,15 +7,17 @@ list and how near, never a digest of a list.
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from coverguard import bootstrap
 from coverguard.access import Verb, require
 from coverguard.bootstrap import Deployment
+from coverguard.cli.comparing import explain_pair
 from coverguard.cli.output import Commands, add_json, document, moment, person, say, table
 from coverguard.errors import BadMessage, ContentRejected, NotFound
-from coverguard.imaging import fingerprint
+from coverguard.imaging.sandbox import Sandbox
 from coverguard.model import Actor, Fingerprint, Match
 from coverguard.policy import decide
 from coverguard.screening import Knowledge
@@ -27,6 +29,13 @@ from coverguard.telemetry import Log
 def add_commands(verbs: Commands) -> None:
     command = verbs.add_parser("fingerprint", help="hash pictures as a worker would: PDQ, pHash 256, digests")
     command.add_argument("files", nargs="+", type=Path, metavar="FILE")
+    command.add_argument(
+        "--explain", type=Path, metavar="OTHER",
+        help="draw how FILE and OTHER were compared, view by view; decodes them outside of the sandbox",
+    )  # fmt: skip
+    command.add_argument(
+        "--output", type=Path, metavar="PNG", help="where to draw it (default: beside FILE, .explained.png)"
+    )
     add_json(command)
     command.set_defaults(run=_fingerprint)
     command = verbs.add_parser(
@@ -43,9 +52,9 @@ def add_commands(verbs: Commands) -> None:
     command.set_defaults(run=_explain)
 
 
-def _made(path: Path) -> Fingerprint | str:
+def _made(path: Path, look: Callable[[bytes], Fingerprint]) -> Fingerprint | str:
     try:
-        return fingerprint(path.read_bytes())
+        return look(path.read_bytes())
     except OSError as error:
         raise BadMessage(f"{path} cannot be read: {type(error).__name__}") from error
     except ContentRejected as error:
@@ -53,7 +62,12 @@ def _made(path: Path) -> Fingerprint | str:
 
 
 def _fingerprint(options: argparse.Namespace) -> int:
-    described = [_described(path, _made(path)) for path in options.files]
+    if options.explain is not None:
+        return explain_pair(options.files, options.explain, output=options.output, as_json=options.json)
+    if options.output is not None:
+        raise BadMessage("--output says where to draw, and only --explain OTHER draws")
+    with Sandbox() as sandbox:
+        described = [_described(path, _made(path, sandbox.fingerprint)) for path in options.files]
     if options.json:
         document(described)
     else:
@@ -73,7 +87,12 @@ def _described(path: Path, made: Fingerprint | str) -> dict[str, Any]:
         "version": made.version,
         "digests": {name: digest.hex() for name, digest in made.digests.items()},
         "views": [
-            {"name": v.name, "quality": v.quality, **{name: d.hex() for name, d in v.signals.items()}}
+            {
+                "name": v.name,
+                "quality": v.quality,
+                "low_diversity": v.low_diversity,
+                **{name: d.hex() for name, d in v.signals.items()},
+            }
             for v in made.views
         ],
     }
@@ -87,7 +106,8 @@ def _show_fingerprint(one: dict[str, Any]) -> None:
     for name, digest in one["digests"].items():
         say(f"  {name:9} {digest}")
     for view in one["views"]:
-        say(f"  view {view['name']}, quality {view['quality']}")
+        low = ", low diversity" if view["low_diversity"] else ""
+        say(f"  view {view['name']}, quality {view['quality']}{low}")
         say(f"  {'pdq':9} {view['pdq']}")
         say(f"  {'phash256':9} {view['phash256']}")
 
@@ -106,7 +126,7 @@ def _match(options: argparse.Namespace) -> int:
         known = parts.knowledge().current()
         with parts.database.reading() as tx:
             names = {row.list_id: row.name for row in lists.counts(tx)}
-        results = [_matched(path, _made(path), known, names) for path in options.files]
+        results = [_matched(path, _made(path, parts.fingerprint), known, names) for path in options.files]
     if options.json:
         document(results)
         return 0
@@ -131,8 +151,10 @@ def _row(match: Match, names: dict[int, str]) -> dict[str, Any]:
         "algorithm": match.algorithm.value,
         "view": match.view,
         "orientation": match.orientation,
+        "negative": "yes" if match.complement else "no",
         "distance": match.distance,
         "quality": match.quality,
+        "tier": match.tier.value,
         "may": match.action.value,
         "suppressed": "yes" if match.suppressed else "no",
     }
@@ -169,7 +191,9 @@ def _explain(options: argparse.Namespace) -> int:
             "algorithm": row.algorithm,
             "view": row.view,
             "orientation": row.orientation,
+            "negative": "yes" if row.complement else "no",
             "distance": row.distance,
+            "tier": row.tier,
             "may": row.action,
             "suppressed": "yes" if row.suppressed else "no",
         }

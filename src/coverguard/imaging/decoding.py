@@ -1,42 +1,53 @@
-"""Bytes of an admitted file → the pixels a viewer sees, and those hidden under them: 8-bit RGB, ≤ 512 a side.
+"""Bytes of an admitted file → the pixels a viewer sees, and those hidden under them: upright RGB rasters.
 
-The picture is shrunk first, and only then converted, composited and turned: taking single pixels commutes
-with all three, so the results are those of the full picture at a fraction of time and memory. The sampling
-is that of PDQ's C++ reference: when a side is over 512, pixel (x, y) of 512 × 512 is the picture's pixel
-(⌊x·width/512⌋, ⌊y·height/512⌋); smaller pictures are left alone.
+JPEGs are decoded at 1/2, 1/4 or 1/8 ("draft") as long as the shorter side keeps `_DRAFT_SIDE` pixels, in RGB,
+since brightness alone is another one where colours are saturated. Everything else is decoded once; of a side
+over `_MOST_SIDE` that many single pixels are taken before anything is converted, composited or turned, which
+commutes with all three and bounds time and memory. They include those that PDQ's reference takes.
 
-JPEGs of 2048 and more a side are decoded at 1/2, 1/4 or 1/8 ("draft") and sampled at the same positions,
-which halves time and bounds memory. On 80 generated JPEGs of 2048 to 4100 pixels PDQ is then 1.5 bits on
-average (at most 8; 0.5 on scenes and collages) from the undrafted one; below 2048, and in every other format,
-nothing is lost. Drafts sampled between pixels were no nearer, and cost 10 ms a picture.
+Every frame of an animation is decoded, since the last needs all before it, and those that differ are looked
+at (`animation`). Of a picture that is cut off or broken, what was drawn before is looked at, as browsers show
+it, and the container is no longer complete; one of which nothing was drawn stays an error.
 
-Colour profiles and gamma are ignored. Of an animation the first, middle and last frames are looked at. Limits
-were checked before (`sniff`); nothing global is set, and foreign exceptions are the caller's to translate.
+Colour profiles and gamma are ignored. Limits were checked before (`sniff`); nothing global is set, and
+foreign exceptions are the caller's to translate.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from io import BytesIO
 
 import numpy as np
-from numpy.typing import NDArray
-from PIL import GifImagePlugin, Image, JpegImagePlugin, PngImagePlugin, WebPImagePlugin
+from PIL import (
+    AvifImagePlugin,
+    GifImagePlugin,
+    Image,
+    ImageFile,
+    JpegImagePlugin,
+    PngImagePlugin,
+    WebPImagePlugin,
+)
 
-from coverguard.imaging.sniff import Container, Format, orientation
+from coverguard.errors import ContentRejected, RejectReason
+from coverguard.imaging.animation import Kept
+from coverguard.imaging.channels import BLACK, WHITE, Alpha, channels, over
+from coverguard.imaging.container import Container, Format
+from coverguard.imaging.raster import Pixels, Raster
+from coverguard.imaging.sniff import orientation
 
-Pixels = NDArray[np.uint8]
-"""Shape (height, width, 3), RGB, C-contiguous."""
-
-SQUASHED = 512
-"""Pixels a side that a larger picture is squashed to, as in PDQ's reference."""
+try:
+    from pillow_heif import HeifImageFile
+except ImportError:  # an extra of the package
+    HeifImageFile = None
 
 _PLUGINS = {
     Format.JPEG: JpegImagePlugin.JpegImageFile.format,
     Format.PNG: PngImagePlugin.PngImageFile.format,
     Format.GIF: GifImagePlugin.GifImageFile.format,
     Format.WEBP: WebPImagePlugin.WebPImageFile.format,
+    Format.AVIF: AvifImagePlugin.AvifImageFile.format,
 }
 # orientation -> (mirror left-right, flip top-bottom, then transpose), from the picture as stored to as shown
 _TURNS = {
@@ -49,139 +60,212 @@ _TURNS = {
     7: (True, True, True),
     8: (True, False, True),
 }
-_DRAFT_SIDE = 1_024  # pixels a side that a JPEG's draft keeps at least
+_DRAFT_SIDE = 320  # pixels of a JPEG's shorter side that a draft keeps at least
+_MOST_SIDE = 1_024  # twice what PDQ's reference takes, so that its pixels are among them
 _NUDGE = 1e-6  # of a pixel: keeps floor() of an exact position from falling to the pixel before
-_WHITE, _BLACK = 255, 0
+
+
+def looks(container: Container) -> Iterator[tuple[str, Raster]]:
+    """Yield (name, raster): "displayed" first, then each further look that differs from it.
+
+    "raw" is the colour stored under transparency, "on_black" the picture as a dark page shows it, "frame_N" a
+    frame (from 0) of an animation over white, "frame_N_raw" and "frame_N_on_black" the same of that.
+    Afterwards the container is complete only if its picture was.
+
+    Raises:
+        ContentRejected: UNSUPPORTED_FORMAT where this installation has no decoder for it.
+        Exception: whatever a decoder raises.
+    """
+    with _opened(container) as image:
+        shape = _Shape.of(image, container)
+        # an APNG's first picture may be for viewers that know no animation; browsers then start at the next
+        start = 1 if container.frames > 1 and getattr(image, "default_image", False) else 0
+        kept: Kept[_Frame] = Kept(always=start + 1)
+        for index in _drawn(image, container):
+            frame = shape.frame(image)
+            if index or container.frames > 1:
+                kept.offer(index, frame, frame.over(WHITE), frame.over(BLACK))
+            else:
+                kept.frames[index] = frame
+    frames = kept.frames
+    displayed = frames.pop(min(start, max(frames)))
+    yield from _named(displayed, ("displayed", "raw", "on_black"), shape)
+    for index, frame in frames.items():
+        name = f"frame_{index}"
+        yield from _named(frame, (name, f"{name}_raw", f"{name}_on_black"), shape, displayed.over(WHITE))
 
 
 def displayed_size(container: Container) -> tuple[int, int]:
-    """Return (width, height) in pixels as a viewer shows the picture."""
+    """Return (width, height) in pixels as a viewer shows the picture, once it was looked at."""
     if _TURNS[orientation(container.exif)][2]:
         return container.height, container.width
     return container.width, container.height
 
 
-def looks(container: Container) -> Iterator[tuple[str, Pixels]]:
-    """Yield (name of view, pixels): "displayed" first, then each further look that differs from it.
+def _named(
+    frame: _Frame, names: tuple[str, str, str], shape: _Shape, known: Pixels | None = None
+) -> Iterator[tuple[str, Raster]]:
+    """Yield a frame over white, raw and over black under these names, unless it looks like one before."""
+    seen = [] if known is None else [known]
+    ways = (frame.over(WHITE), frame.rgb, frame.over(BLACK)) if frame.alpha is not None else (frame.rgb,)
+    for name, pixels in zip(names, ways, strict=False):
+        if not any(np.array_equal(pixels, other) for other in seen):
+            seen.append(pixels)
+            yield (
+                name,
+                Raster(pixels=pixels, width=shape.width, height=shape.height, reduction=shape.reduction),
+            )
 
-    "raw" is the colour stored under transparency, "on_black" the picture as a dark page shows it, "frame_N"
-    a later frame (from 0) of an animation over white.
+
+# ── decoders ───────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _opened(container: Container) -> Image.Image:
+    """Let the format's own decoder read the header, and tell the container how the picture is turned."""
+    file = BytesIO(container.body)
+    if container.format is Format.HEIC:
+        if HeifImageFile is None:
+            raise ContentRejected(RejectReason.UNSUPPORTED_FORMAT)
+        image: Image.Image = HeifImageFile(file)
+        container.width, container.height, container.exif = *image.size, b""  # it turns the picture itself
+    else:
+        if container.format is Format.AVIF and not AvifImagePlugin.SUPPORTED:
+            raise ContentRejected(RejectReason.UNSUPPORTED_FORMAT)
+        image = Image.open(file, formats=(_PLUGINS[container.format],))
+    if container.format is Format.AVIF:  # which has properties of its own for it; Pillow tells them as EXIF
+        container.exif = image.info.get("exif", b"").removeprefix(b"Exif\0\0")
+    return image
+
+
+def _drawn(image: Image.Image, container: Container) -> Iterator[int]:
+    """Decode frame after frame and yield the number of each; stop where the file is cut off or broken.
+
+    Decoders go forward only: a step back starts again from the first frame, and APNG's then fails.
     """
-    with Image.open(BytesIO(container.body), formats=(_PLUGINS[container.format],)) as image:
-        width, height = image.size
-        reduction = 1
-        if container.format is Format.JPEG and image.draft(None, (_DRAFT_SIDE, _DRAFT_SIDE)) is not None:
-            reduction = round(width / image.width)
-        turn = _TURNS[orientation(container.exif)]
-        shape = _Shape(width=width, height=height, reduction=reduction, turn=turn, depth=container.depth)
-        frames = min(getattr(image, "n_frames", 1), container.frames)
-        # an APNG's first picture may be for viewers that know no animation; browsers then start at the next
-        start = 1 if frames > 1 and getattr(image, "default_image", False) else 0
-        # in rising order, for decoders start again from the first frame to go back (and APNG's then fails)
-        seen = {index: _frame(image, index, shape) for index in sorted({0, start, frames // 2, frames - 1})}
-    rgb, alpha = seen.pop(start)
-    displayed = _over(rgb, alpha, _WHITE)
-    others = {f"frame_{index}": _over(*frame, _WHITE) for index, frame in seen.items()}
-    if alpha is not None:
-        others = {"raw": rgb, "on_black": _over(rgb, alpha, _BLACK), **others}
-    yield "displayed", displayed
-    for name, pixels in others.items():
-        if not np.array_equal(pixels, displayed):
-            yield name, pixels
+    _load(image, container)
+    yield 0
+    for index in range(1, container.frames):
+        try:
+            image.seek(index)
+            image.load()
+        except EOFError:
+            return
+        except (MemoryError, Image.DecompressionBombError):
+            raise
+        except Exception:  # noqa: BLE001 - decoders raise anything; the frames before are there
+            container.complete = False
+            return
+        yield index
+
+
+def _load(image: Image.Image, container: Container) -> None:
+    """Decode what there is of a picture. Raises as the decoder does if that is nothing."""
+    try:
+        image.load()
+    except (MemoryError, Image.DecompressionBombError):
+        raise
+    except Exception:
+        if isinstance(image, ImageFile.ImageFile):
+            image.tile = []  # there is no more to come: what was drawn so far is the picture
+        if _is_blank(image):
+            raise
+        container.complete = False
+    else:
+        if container.format is Format.JPEG and not container.complete and _is_blank(image):
+            raise OSError("the picture is truncated before its first pixels")
+
+
+def _is_blank(image: Image.Image) -> bool:
+    """Say whether a picture, perhaps without a canvas, is of one colour."""
+    try:
+        bands = np.atleast_2d(np.asarray(image.getextrema()))
+    except Exception:  # noqa: BLE001 - a decoder that failed fails again
+        return True
+    return bool((bands[:, 0] == bands[:, 1]).all())
+
+
+# ── frames ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Frame:
+    rgb: Pixels = field(repr=False)
+    alpha: Alpha | None = field(repr=False)
+
+    def over(self, ground: int) -> Pixels:
+        return over(self.rgb, self.alpha, ground)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Shape:
     """How the decoder's pixels lie in the picture."""
 
-    width: int  # pixels as stored
+    width: int  # pixels as displayed
     height: int
     reduction: int  # pixels a side that one pixel of a draft stands for: 1, 2, 4 or 8
     turn: tuple[bool, bool, bool]
     depth: int
 
+    @classmethod
+    def of(cls, image: Image.Image, container: Container) -> _Shape:
+        """Measure, and have JPEGs decoded at a fraction of their size."""
+        turn = _TURNS[orientation(container.exif)]
+        width, height = image.size
+        reduction = 1
+        if container.format is Format.JPEG:
+            wanted = _reduction(width, height, turn)
+            image.draft(None, (width // wanted, height // wanted))
+            reduction = round(width / image.width)
+        if turn[2]:
+            width, height = height, width
+        return cls(width=width, height=height, reduction=reduction, turn=turn, depth=container.depth)
 
-def _frame(image: Image.Image, index: int, shape: _Shape) -> tuple[Pixels, Pixels | None]:
-    """Return one frame's colours and, where any pixel is not opaque, its alpha (height, width)."""
-    if index != image.tell():
-        image.seek(index)
-    image.load()
-    mirror, flip, transpose = shape.turn
-    if max(shape.width, shape.height) > SQUASHED:
-        rgb, alpha = _channels(_squash(image, shape), shape.depth)
-    else:
-        rgb, alpha = _channels(image, shape.depth)
-        rows, columns = slice(None, None, -1 if flip else 1), slice(None, None, -1 if mirror else 1)
-        rgb = rgb[rows, columns]
-        alpha = alpha[rows, columns] if alpha is not None else None
-    if transpose:
-        rgb = rgb.transpose(1, 0, 2)
-        alpha = alpha.T if alpha is not None else None
-    return np.ascontiguousarray(rgb), alpha
+    def frame(self, image: Image.Image) -> _Frame:
+        """Return one decoded frame upright: colours, and alpha where any pixel is not opaque."""
+        mirror, flip, transpose = self.turn
+        if max(image.size) > _MOST_SIDE and self.reduction == 1:
+            rgb, alpha = channels(_sampled(image, mirror=mirror, flip=flip), self.depth)
+        else:
+            rgb, alpha = channels(image, self.depth)
+            if mirror or flip:
+                rows, columns = slice(None, None, -1 if flip else 1), slice(None, None, -1 if mirror else 1)
+                rgb = rgb[rows, columns]
+                alpha = alpha[rows, columns] if alpha is not None else None
+        if transpose:
+            rgb = rgb.transpose(1, 0, 2)
+            alpha = alpha.T if alpha is not None else None
+        return _Frame(rgb=np.ascontiguousarray(rgb), alpha=alpha)
 
 
-def _squash(image: Image.Image, shape: _Shape) -> Image.Image:
-    """Sample 512 × 512 pixels, mirrored and flipped but not yet transposed."""
-    mirror, flip, _ = shape.turn
-    step_x, offset_x = _sampling(shape.width, shape.reduction, backwards=mirror)
-    step_y, offset_y = _sampling(shape.height, shape.reduction, backwards=flip)
+def _reduction(width: int, height: int, turn: tuple[bool, bool, bool]) -> int:
+    """Return the fraction to decode at. A mirrored side is one of whole blocks, for its last comes first."""
+    mirror, flip, _ = turn
+    for reduction in (8, 4, 2):
+        whole = not (mirror and width % reduction) and not (flip and height % reduction)
+        if whole and min(width, height) >= reduction * _DRAFT_SIDE:
+            return reduction
+    return 1
+
+
+def _sampled(image: Image.Image, *, mirror: bool, flip: bool) -> Image.Image:
+    """Take `_MOST_SIDE` single pixels of each longer side, mirrored and flipped but not yet transposed."""
+    width, height = (min(side, _MOST_SIDE) for side in image.size)
+    step_x, offset_x = _sampling(image.width, width, backwards=mirror)
+    step_y, offset_y = _sampling(image.height, height, backwards=flip)
     return image.transform(
-        (SQUASHED, SQUASHED),
+        (width, height),
         Image.Transform.AFFINE,
         (step_x, 0, offset_x, 0, step_y, offset_y),
         Image.Resampling.NEAREST,
     )
 
 
-def _sampling(length: int, reduction: int, *, backwards: bool) -> tuple[float, float]:
-    """Return (step, offset) of an affine transform that takes sample i from pixel ⌊i·length/512⌋.
+def _sampling(length: int, samples: int, *, backwards: bool) -> tuple[float, float]:
+    """Return (step, offset) of an affine transform that takes sample i from pixel ⌊i·length/samples⌋.
 
-    The transform evaluates step·(i + ½) + offset and takes the pixel it falls into; of a draft that is the
-    one which covers the position.
+    The transform evaluates step·(i + ½) + offset and takes the pixel it falls into.
     """
-    step = length / SQUASHED
+    step = length / samples
     if backwards:
-        return -step / reduction, (length + step / 2 - _NUDGE) / reduction
-    return step / reduction, (_NUDGE - step / 2) / reduction
-
-
-def _channels(image: Image.Image, depth: int) -> tuple[Pixels, Pixels | None]:
-    """Return 8-bit colours (h, w, 3) and alpha (h, w), or None where everything is opaque."""
-    key = image.info.get("transparency")
-    if image.mode in ("RGBA", "LA", "PA") or (image.mode == "P" and key is not None):
-        rgba = np.asarray(image.convert("RGBA"))
-        rgb, alpha = rgba[:, :, :3], rgba[:, :, 3]
-    elif image.mode.startswith("I"):
-        values = np.asarray(image).astype(np.int64).clip(0, 0xFFFF)
-        rgb = np.repeat(((values + 128) // 257).astype(np.uint8)[:, :, np.newaxis], 3, axis=2)
-        alpha = _keyed(values[:, :, np.newaxis], key)
-    else:
-        plain = image.copy()
-        plain.info = {}
-        rgb = np.asarray(plain.convert("RGB"))
-        alpha = _keyed(rgb, _key_in_8_bits(key, mode=image.mode, depth=depth))
-    return rgb, None if alpha.min() == _WHITE else alpha
-
-
-def _keyed(values: NDArray[np.generic], key: object) -> Pixels:
-    """Return alpha 0 where the pixel has exactly the key's value, 255 elsewhere."""
-    if key is None:
-        return np.full(values.shape[:2], 255, np.uint8)
-    return np.where((values == np.asarray(key)).all(axis=2), 0, 255).astype(np.uint8)
-
-
-def _key_in_8_bits(key: object, *, mode: str, depth: int) -> object:
-    """A PNG names its transparent colour in its own bit depth, while the decoder scales the pixels to 8."""
-    if isinstance(key, tuple):
-        return tuple(int(value) >> 8 if depth > 8 else int(value) for value in key)  # noqa: PLR2004 - bits a byte
-    if isinstance(key, int) and mode == "L" and depth in (2, 4):
-        return key * (0xFF // (2**depth - 1))
-    return key
-
-
-def _over(rgb: Pixels, alpha: Pixels | None, ground: int) -> Pixels:
-    """Composite over a grey ground, 0 to 255."""
-    if alpha is None:
-        return rgb
-    weight = alpha[:, :, np.newaxis].astype(np.uint32)
-    return ((rgb * weight + ground * (255 - weight) + 127) // 255).astype(np.uint8)
+        return -step, length + step / 2 - _NUDGE
+    return step, _NUDGE - step / 2

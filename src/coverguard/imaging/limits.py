@@ -1,7 +1,7 @@
-"""The named limits that untrusted bytes meet before any decoder sees them.
+"""The named limits that untrusted bytes meet, before any decoder sees them and while one does.
 
-Every limit is inclusive: a file exactly at a limit is decoded, one unit over it is rejected with the reason
-named here. Limits do not bound time or memory of the decoder itself; the process it runs in does.
+Every limit on the file is inclusive: one exactly at a limit is decoded, one unit over it is rejected with the
+reason named here. Those on time and memory are the sandbox's, and hold there only.
 """
 
 from __future__ import annotations
@@ -42,3 +42,12 @@ class Limits:
 
     20 MiB in the usual pieces are 83 000 GIF sub-blocks; only a file made to cost time has more.
     """
+
+    cpu_seconds: int = 10
+    """Processor time for one file (`CPU_LIMIT`); the slowest picture within the other limits takes five."""
+
+    wall_seconds: int = 30
+    """Time until an answer. Longer without as much work is no fault of the file's: the machine is busy."""
+
+    memory_bytes: int = 2**30
+    """Address space on top of what a warm child has (`OUT_OF_MEMORY`)."""

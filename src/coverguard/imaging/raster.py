@@ -17,12 +17,17 @@ Pixels = NDArray[np.uint8]
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Raster:
-    """A picture of `width` × `height` pixels as decoded, upright: each of its own pixels covers as many of
-    the picture's as the ratio of the sizes says."""
+    """A picture of `width` × `height` pixels as decoded, upright, and often smaller.
+
+    Each of its own pixels covers as many of the picture's as the ratio of the sizes says. With a reduction
+    of 1 they are single pixels of the picture: of a side of n, the jth is its ⌊j·size/n⌋th. With one of r
+    they are means: the jth of the picture's r pixels from r·j on.
+    """
 
     pixels: Pixels = field(repr=False)
     width: int
     height: int
+    reduction: int = 1
 
     @property
     def whole(self) -> Box:

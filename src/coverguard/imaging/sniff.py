@@ -11,65 +11,11 @@ from __future__ import annotations
 
 import re
 import struct
-from dataclasses import dataclass, field
-from enum import StrEnum
 
 from coverguard.errors import ContentRejected, RejectReason
+from coverguard.imaging import boxes
+from coverguard.imaging.container import Container, Format
 from coverguard.imaging.limits import Limits
-
-
-class Format(StrEnum):
-    JPEG = "jpeg"
-    PNG = "png"
-    GIF = "gif"
-    WEBP = "webp"
-
-
-@dataclass(slots=True, kw_only=True)
-class Container:
-    """One file as its structure describes it; filled while it is walked."""
-
-    format: Format
-    limits: Limits
-    width: int = 0  # pixels, the largest that any part of the file claims
-    height: int = 0
-    depth: int = 8  # bits a channel; only PNG has others
-    frames: int = 0  # pictures the file really holds
-    scans: int = 0
-    blocks: int = 0
-    text_bytes: int = 0
-    complete: bool = False  # the end of the picture was seen
-    exif: bytes = field(default=b"", repr=False)
-    kept: list[bytes] = field(default_factory=list, repr=False)
-
-    @property
-    def body(self) -> bytes:
-        """The file without anything that does not change the picture."""
-        return b"".join(self.kept)
-
-    def claim(self, width: int, height: int) -> None:
-        self.width = max(self.width, width)
-        self.height = max(self.height, height)
-
-    def count_block(self) -> None:
-        self.blocks += 1
-        if self.blocks > self.limits.max_blocks:
-            raise ContentRejected(RejectReason.UNREADABLE)
-
-    def count_frame(self) -> None:
-        self.frames += 1
-        if self.frames > self.limits.max_frames:
-            raise ContentRejected(RejectReason.TOO_MANY_FRAMES)
-
-    def count_scan(self) -> None:
-        self.scans += 1
-        if self.scans > self.limits.max_scans:
-            raise ContentRejected(RejectReason.TOO_MANY_SCANS)
-
-    def count_text(self, size: int) -> None:
-        self.text_bytes += size
-        if self.text_bytes > self.limits.max_text_bytes:
-            raise ContentRejected(RejectReason.TOO_MUCH_TEXT)
 
 
 def sniff(data: bytes) -> Format | None:
@@ -82,7 +28,7 @@ def sniff(data: bytes) -> Format | None:
         return Format.GIF
     if data.startswith(b"RIFF") and data[8:12] == b"WEBP":
         return Format.WEBP
-    return None
+    return boxes.sniff(data)
 
 
 def admit(data: bytes, limits: Limits) -> Container:
@@ -105,11 +51,15 @@ def admit(data: bytes, limits: Limits) -> Container:
         Format.PNG: _walk_png,
         Format.GIF: _walk_gif,
         Format.WEBP: _walk_webp,
+        Format.AVIF: boxes.walk,
+        Format.HEIC: boxes.walk,
     }
     try:
         walks[kind](data, container)
     except (struct.error, IndexError):
         container.complete = False  # a length or a header reaches past the end
+    if kind is Format.JPEG and not container.complete:
+        container.kept.append(_END_OF_JPEG)  # as browsers do; the decoder then draws what there is
     _check_size(container)
     return container
 
@@ -133,6 +83,7 @@ def _check_size(container: Container) -> None:
 _MARKER = re.compile(rb"\xff([^\x00\xff])")
 _MARKER_AFTER_SCAN = re.compile(rb"\xff([^\x00\xff\xd0-\xd7])")  # restart markers belong to the scan
 _EOI, _SOS, _COM, _APP0, _APP1, _APP14, _APP15 = 0xD9, 0xDA, 0xFE, 0xE0, 0xE1, 0xEE, 0xEF
+_END_OF_JPEG = b"\xff\xd9"
 _STANDALONE = frozenset({0x01, *range(0xD0, 0xD9)})
 _FRAME_HEADERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 
@@ -145,7 +96,7 @@ def _walk_jpeg(data: bytes, container: Container) -> None:
     while marker is not None:
         code = marker[1][0]
         if code == _EOI:
-            container.kept.append(b"\xff\xd9")
+            container.kept.append(_END_OF_JPEG)
             container.complete = True
             return
         if code in _STANDALONE:
@@ -271,17 +222,27 @@ def _skip_sub_blocks(data: bytes, position: int, container: Container) -> int:
 
 
 def _walk_webp(data: bytes, container: Container) -> None:
-    """Keep the RIFF file as it is, for its metadata chunks are copied by the decoder, never read."""
+    """Keep the RIFF file as it is, for its metadata chunks are copied by the decoder, never read.
+
+    Of one that is cut off, keep the whole chunks: the decoder takes no other, browsers show more.
+    """
     end = 8 + int(struct.unpack_from("<I", data, 4)[0])
-    container.kept.append(data[:end])
+    container.complete = end <= len(data)
     position = 12
     while position + 8 <= min(end, len(data)):
         kind, length = struct.unpack_from("<4sI", data, position)
+        after = position + 8 + length + (length & 1)
+        if after > len(data):
+            container.complete = False
+            break
         container.count_block()
         _webp_chunk(container, kind, data[position + 8 : position + 8 + min(length, 2**16)])
-        position += 8 + length + (length & 1)
+        position = after
     container.frames = max(container.frames, 1)
-    container.complete = end <= len(data)
+    if container.complete:
+        container.kept.append(data[:end])
+    else:
+        container.kept.append(b"RIFF" + struct.pack("<I", position - 8) + data[8:position])
 
 
 def _webp_chunk(container: Container, kind: bytes, payload: bytes) -> None:

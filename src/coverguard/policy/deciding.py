@@ -15,6 +15,7 @@ from coverguard.model import (
     Pass,
     Refer,
     ReferReason,
+    Tier,
 )
 from coverguard.policy.rules import QUALITY_FLOOR
 
@@ -30,8 +31,12 @@ def decide(matches: Sequence[Match], fingerprint: Fingerprint) -> Decision:
 
 
 def _why(live: Sequence[Match]) -> ReferReason:
-    if all(match.algorithm is Algorithm.PHASH256 for match in live):
+    if all(match.algorithm == Algorithm.PHASH256 for match in live):
         return ReferReason.SECOND_OPINION_ONLY
     if all(match.opinion is Opinion.SEED for match in live):
         return ReferReason.SEED_ONLY
+    if any(match.low_diversity for match in live):
+        return ReferReason.LOW_DIVERSITY
+    if all(match.tier is Tier.REVIEW for match in live):
+        return ReferReason.REVIEW_TIER_ONLY
     return ReferReason.LIST_REFERS

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from coverguard.model import Algorithm, Candidate, Category, Fingerprint, ListAction, Match, Opinion
-from coverguard.policy.rules import HOLD_RADIUS, ListRule
+from coverguard.model import Algorithm, Candidate, Category, Fingerprint, ListAction, Match, Opinion, Tier
+from coverguard.policy.rules import QUALITY_FLOOR, ListRule
 
 SUPPRESSED_PDQ_RADIUS = 4
 _STRENGTH = {ListAction.SHADOW: 0, ListAction.REFER: 1, ListAction.HOLD: 2}
@@ -22,6 +22,7 @@ class EntryFacts:
     category: Category | None = None  # the list's where the entry has none
     grid: bool = False  # a collage: near matches are to its parts
     cap: ListAction = ListAction.HOLD  # the most this entry may do
+    part: bool = False  # of a picture that we removed: a crop of it, so that crops are found
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,15 +77,36 @@ def _within(candidate: Candidate, entry: EntryFacts, rule: ListRule) -> bool:
         return False
     if not candidate.algorithm.perceptual:
         return True
-    return candidate.distance <= rule.radius(candidate.algorithm) and candidate.quality >= rule.quality_floor
+    if candidate.distance > rule.radius(candidate.algorithm) or candidate.quality < rule.quality_floor:
+        return False
+    if candidate.complement and not rule.complement:
+        return False
+    # beyond the industry's threshold graphics match each other by the thousand
+    return _in_reach(candidate) or not candidate.low_diversity
+
+
+def _in_reach(candidate: Candidate) -> bool:
+    """Whether it is as near as the algorithm's makers call the same picture."""
+    return not candidate.complement and candidate.distance <= candidate.algorithm.hold_radius
+
+
+def _tier(candidate: Candidate, entry: EntryFacts) -> Tier:
+    if not candidate.algorithm.perceptual:
+        return Tier.ENFORCE
+    firm = _in_reach(candidate) and candidate.quality >= QUALITY_FLOOR and not entry.part
+    return Tier.ENFORCE if firm else Tier.REVIEW
 
 
 def _match(candidate: Candidate, entry: EntryFacts, rule: ListRule, *, suppressed: bool) -> Match:
     allowed = [rule.action, entry.cap]
     if suppressed:
         allowed.append(ListAction.SHADOW)
-    if entry.opinion is Opinion.SEED or _needs_a_person(candidate, entry):
+    tier = _tier(candidate, entry)
+    part_of_collage = candidate.algorithm.perceptual and entry.grid
+    if entry.opinion is Opinion.SEED or tier is Tier.REVIEW or part_of_collage:
         allowed.append(ListAction.REFER)
+    action = min(allowed, key=_STRENGTH.__getitem__)
+    held_back = action is ListAction.HOLD and candidate.low_diversity
     return Match(
         entry_id=entry.entry_id,
         list_id=entry.list_id,
@@ -96,16 +118,12 @@ def _match(candidate: Candidate, entry: EntryFacts, rule: ListRule, *, suppresse
         orientation=candidate.orientation,
         distance=candidate.distance,
         quality=candidate.quality,
-        action=min(allowed, key=_STRENGTH.__getitem__),
+        action=ListAction.REFER if held_back else action,
+        tier=tier,
+        complement=candidate.complement,
+        low_diversity=held_back,
         suppressed=suppressed,
     )
-
-
-def _needs_a_person(candidate: Candidate, entry: EntryFacts) -> bool:
-    """Near matches that must not hold: another hash than PDQ, too far, or to a part of a collage."""
-    if not candidate.algorithm.perceptual:
-        return False
-    return candidate.algorithm is not Algorithm.PDQ or candidate.distance > HOLD_RADIUS or entry.grid
 
 
 def _strongest_first(match: Match) -> tuple[int, bool, int, int]:

@@ -1,7 +1,8 @@
 """The rest of a reported account is looked at again: at once, in stretches, with what the lists say now.
 
-Only covers whose newest answer rests on older lists are read anew; the others have been compared with every
-entry within every list's radius already, so that a thousand reports of one account cost one look. The answers
+Only covers whose newest answer rests on older lists are read anew, and those with an item of which no crops
+are known yet, should a person remove them; the others have been compared with every entry within every list's
+radius already, so that a thousand reports of one account cost one look. The answers
 are recorded under the report, with a report's effects: a match is blocked and joins the case, a pass changes
 nothing. A stretch sends for the next one; done twice it finds nothing left to do.
 """
@@ -17,13 +18,14 @@ from coverguard.errors import CoverguardError
 from coverguard.messages import ReportRescreen, dump, from_micros
 from coverguard.model import Done, Micros, NotScreened, NotScreenedReason, Origin, Outcome, Retry, between
 from coverguard.screening import Screener
-from coverguard.store import Row, covers, lists, reports_due
+from coverguard.store import Row, covers, lists, reports, reports_due
 from coverguard.store.screenings import Answer
 from coverguard.telemetry import Stopwatch
 
 STRETCH: Final = 50
 AGAIN: Final = timedelta(minutes=1)
 GIVE_UP: Final = timedelta(days=1)
+_SOON_CURED: Final = frozenset({NotScreenedReason.STORE_UNREACHABLE, NotScreenedReason.DECODER_UNAVAILABLE})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,9 +68,10 @@ class Rescreening:
         screener, knowledge = self.screener, self.screener.knowledge.current()
         with screener.database.reading() as tx:
             cover = covers.by_id(tx, cover_version_id)
-        decision, matches, fingerprint = screener.look(cover, knowledge, Stopwatch())
+            named = bool(reports.newest_items(tx, [cover_version_id]))
+        decision, matches, fingerprint = screener.look(cover, knowledge, Stopwatch(), for_lists=named)
         if isinstance(decision, NotScreened):  # its earlier answer stands
-            return decision.reason is not NotScreenedReason.STORE_UNREACHABLE
+            return decision.reason not in _SOON_CURED
         answer = Answer(
             cover_version_id=cover_version_id,
             origin=Origin.REPORT,

@@ -6,6 +6,6 @@ and a redelivery walks it again to the same end. Nothing here talks to a queue.
 
 from coverguard.screening.knowledge import Knowledge, KnowledgeCache
 from coverguard.screening.recording import AnswerRecorder, RecordingRules
-from coverguard.screening.screener import Screener
+from coverguard.screening.screener import Fingerprinter, Screener
 
-__all__ = ["AnswerRecorder", "Knowledge", "KnowledgeCache", "RecordingRules", "Screener"]
+__all__ = ["AnswerRecorder", "Fingerprinter", "Knowledge", "KnowledgeCache", "RecordingRules", "Screener"]

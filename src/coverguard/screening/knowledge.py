@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
 
-from coverguard.errors import IntegrityFailure, TransientError
+from coverguard.errors import ConfigurationError, IntegrityFailure, TransientError
+from coverguard.imaging.signal_types import SignalTypes
 from coverguard.matching import ListIndex
 from coverguard.model import Fingerprint, Match
-from coverguard.policy import judge, search_radii
+from coverguard.policy import judge, reach
 from coverguard.ports import Clock, Keys
 from coverguard.store import alarms, lists
 from coverguard.store.engine import Database
@@ -37,7 +38,11 @@ class Knowledge:
     def matches(self, fingerprint: Fingerprint) -> tuple[Match, ...]:
         """Every match, shadow and suppressed ones included, strongest first."""
         rules = self.snapshot.rules
-        candidates = self.index.candidates(fingerprint, radius=search_radii(rules.values()))
+        near = reach((rule for rule in rules.values() if not rule.wide), algorithms=self.index.perceptual)
+        far = reach((rule for rule in rules.values() if rule.wide), algorithms=self.index.perceptual)
+        candidates = self.index.candidates(
+            fingerprint, radius=near.radius, wide=far.radius, complement=near.complement or far.complement
+        )
         return judge(
             candidates,
             fingerprint,
@@ -50,10 +55,13 @@ class Knowledge:
 class KnowledgeCache:
     """Keeps the snapshot fresh: asks for the newest sequence number at most once a second."""
 
-    def __init__(self, database: Database, keys: Keys, *, clock: Clock) -> None:
+    def __init__(
+        self, database: Database, keys: Keys, *, clock: Clock, types: SignalTypes | None = None
+    ) -> None:
         self._database = database
         self._keys = keys
         self._clock = clock
+        self._types = types or SignalTypes()
         self._known: Knowledge | None = None
         self._asked_at = 0
 
@@ -85,12 +93,14 @@ class KnowledgeCache:
             with self._database.reading() as tx:
                 if self._known is not None and lists.newest_seq(tx) == self._known.seq:
                     return
-                snapshot = lists.load(tx, self._keys)
-        except IntegrityFailure as error:
+                snapshot = lists.load(tx, self._keys, algorithms=self._types.algorithms)
+        except (IntegrityFailure, ConfigurationError) as error:
             self._known = None
             self._ring(broken=True)
             raise TransientError("the lists cannot be read") from error
-        self._known = Knowledge(snapshot=snapshot, index=ListIndex(snapshot.digests, seq=snapshot.seq))
+        wide = {list_id for list_id, rule in snapshot.rules.items() if rule.wide}
+        index = ListIndex(snapshot.digests, seq=snapshot.seq, wide=wide, measures=self._types.measures)
+        self._known = Knowledge(snapshot=snapshot, index=index)
         self._ring(broken=False)
 
     def _ring(self, *, broken: bool) -> None:

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from datetime import timedelta
-from typing import Any
+from typing import Any, Protocol
 
 from coverguard import __version__
 from coverguard.acting import Enforcer
 from coverguard.acting.enforcer import ref_of
-from coverguard.errors import BadMessage, ContentRejected, IntegrityFailure, ObjectMissing, TransientError
+from coverguard.errors import (
+    BadMessage,
+    ContentRejected,
+    DecoderUnavailable,
+    IntegrityFailure,
+    ObjectMissing,
+    TransientError,
+)
 from coverguard.messages import CoverUploaded
 from coverguard.model import (
     Decision,
@@ -23,10 +30,11 @@ from coverguard.model import (
     NotScreenedReason,
     Origin,
     Outcome,
+    Pass,
     Retry,
     Surface,
 )
-from coverguard.policy import decide
+from coverguard.policy import QUALITY_FLOOR, decide
 from coverguard.ports import Clock, ObjectStore
 from coverguard.retrying import briefly
 from coverguard.screening.knowledge import Knowledge, KnowledgeCache
@@ -39,12 +47,18 @@ from coverguard.telemetry import Log, Stopwatch
 UPLOAD_ORIGIN_ID = ""
 
 
+class Fingerprinter(Protocol):
+    """`imaging.fingerprint`, or what does the same in a child."""
+
+    def __call__(self, data: bytes, /, *, for_lists: bool = False) -> Fingerprint: ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Screener:
     database: Database
     store: ObjectStore
     knowledge: KnowledgeCache
-    fingerprint: Callable[[bytes], Fingerprint]
+    fingerprint: Fingerprinter
     recorder: AnswerRecorder
     enforcer: Enforcer
     clock: Clock
@@ -101,9 +115,13 @@ class Screener:
             return self.recorder.record(tx, answer, known_lists=knowledge.known_lists(), now=self.clock.now())
 
     def look(
-        self, cover: Row[Any], knowledge: Knowledge, watch: Stopwatch
+        self, cover: Row[Any], knowledge: Knowledge, watch: Stopwatch, *, for_lists: bool = False
     ) -> tuple[Decision, tuple[Match, ...], Fingerprint | None]:
-        """Read, fingerprint, match and decide: no row is written, and no error escapes as an answer."""
+        """Read, fingerprint, match and decide: no row is written, and no error escapes as an answer.
+
+        What a person may come to remove is fingerprinted for our own lists, too, while its bytes are at hand:
+        what is held or referred, and with `for_lists` whatever it is.
+        """
         try:
             with watch.phase("read"):
                 data = briefly(lambda: self.store.read(ref_of(cover), limit=self.max_bytes), clock=self.clock)
@@ -112,6 +130,8 @@ class Screener:
         except ContentRejected as error:
             reason = NotScreenedReason.UNREADABLE_CONTENT
             return NotScreened(reason=reason, detail=error.reason.value), (), None
+        except DecoderUnavailable:
+            return NotScreened(reason=NotScreenedReason.DECODER_UNAVAILABLE), (), None
         except ObjectMissing:
             return NotScreened(reason=NotScreenedReason.OBJECT_MISSING), (), None
         except TransientError:
@@ -121,7 +141,21 @@ class Screener:
             return NotScreened(reason=reason, detail="integrity_failure"), (), None
         with watch.phase("match"):
             matches = knowledge.matches(fingerprint)
-        return decide(matches, fingerprint), matches, fingerprint
+        decision = decide(matches, fingerprint)
+        displayed = fingerprint.views[0]
+        like_a_photograph = displayed.quality >= QUALITY_FLOOR and not displayed.low_diversity
+        if like_a_photograph and (for_lists or not isinstance(decision, Pass)):
+            with watch.phase("fingerprint"):
+                fingerprint = self._with_parts(data, fingerprint)
+        return decision, matches, fingerprint
+
+    def _with_parts(self, data: bytes, seen: Fingerprint) -> Fingerprint:
+        """Add the crops that our own lists would have. What was seen stands also where nobody can now."""
+        try:
+            return replace(seen, parts=self.fingerprint(data, for_lists=True).parts)
+        except (ContentRejected, DecoderUnavailable) as error:
+            self.log.note("no_crops", error=type(error).__name__)
+            return seen
 
     def _outcome(self, row: Row[Any]) -> Outcome:
         """A failure that may be cured stays on the queue; the ledger, not the queue, counts its attempts."""

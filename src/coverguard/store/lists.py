@@ -10,13 +10,15 @@ the order in which they can be seen, and a reader that knows one knows all befor
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import Connection, Row, func, insert, select, update
 
-from coverguard.errors import NotFound
+from coverguard.algorithms import Algorithms
+from coverguard.errors import ConfigurationError, NotFound
 from coverguard.hashlist import ListRow
 from coverguard.matching import ListedDigest
 from coverguard.model import Algorithm, Category, ListAction, Micros, Opinion
@@ -35,6 +37,7 @@ from coverguard.store.schema import (
 
 PURPOSE = "lists"
 TURN = "list changes"
+OURS: Final = Algorithms()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,6 +108,8 @@ def add_rule(tx: Connection, list_id: int, rule: ListRule, *, actor: str, note: 
             action=rule.action.value,
             pdq_radius=rule.pdq_radius,
             phash256_radius=rule.phash256_radius,
+            radii=json.dumps(dict(rule.radii), sort_keys=True),
+            complement=rule.complement,
             quality_floor=rule.quality_floor,
             hold_budget=rule.hold_budget,
             known=rule.known,
@@ -155,6 +160,8 @@ def _rule(row: Row[Any]) -> ListRule:
         action=ListAction(row.action),
         pdq_radius=row.pdq_radius,
         phash256_radius=row.phash256_radius,
+        radii=json.loads(row.radii),
+        complement=row.complement,
         quality_floor=row.quality_floor,
         hold_budget=row.hold_budget,
         known=row.known,
@@ -171,6 +178,12 @@ def stored_rows(tx: Connection, list_id: int) -> Mapping[str, bytes]:
     return {source_entry_id: row_mac for source_entry_id, row_mac in found}  # noqa: C416 - typed rows
 
 
+def length(tx: Connection, list_id: int) -> int:
+    """Count what is listed now."""
+    live = (list_entry.c.list_id == list_id, list_entry.c.withdrawn_at.is_(None))
+    return int(tx.execute(select(func.count()).select_from(list_entry).where(*live)).scalar_one())
+
+
 def row_mac(keys: Keys, row: ListRow) -> bytes:
     return keys.mac(PURPOSE, row.canonical())
 
@@ -184,9 +197,10 @@ def write_entries(
     now: Micros,
     cap: ListAction = ListAction.HOLD,
     item_id: int | None = None,
+    part: bool = False,
 ) -> int:
     """Insert or replace entries under one list change; return its sequence number."""
-    common = {"list_id": list_id, "cap": cap.value, "item_id": item_id, "withdrawn_at": None}
+    common = {"list_id": list_id, "cap": cap.value, "item_id": item_id, "part": part, "withdrawn_at": None}
     sealed = [_sealed(keys, row, list_id=list_id) | common for row in rows]  # before others have to wait
     seq = note_change(tx, list_id=list_id, kind="entries", entries=len(rows), now=now)
     key = ("list_id", "source_entry_id", "algorithm")
@@ -227,9 +241,13 @@ def withdraw_learnt(tx: Connection, *, item_id: int, now: Micros) -> None:
 
 
 def raise_cap(tx: Connection, *, item_id: int, now: Micros) -> None:
-    """Let the near signals learnt from an item hold: a second person agreed."""
+    """Let the near signals learnt from an item hold: a second person agreed. Crops of it never do."""
     take_turn(tx, TURN)
-    learnt = (list_entry.c.item_id == item_id, list_entry.c.cap != ListAction.HOLD.value)
+    learnt = (
+        list_entry.c.item_id == item_id,
+        list_entry.c.cap != ListAction.HOLD.value,
+        ~list_entry.c.part,
+    )
     for list_id in set(tx.execute(select(list_entry.c.list_id).where(*learnt)).scalars()):
         seq = note_change(tx, list_id=list_id, kind="entries", entries=0, now=now)
         tx.execute(update(list_entry).where(*learnt).values(cap=ListAction.HOLD.value, changed_seq=seq))
@@ -294,11 +312,12 @@ def withdraw_renamed(tx: Connection, *, list_id: int, rows: Sequence[ListRow], n
 # ── the snapshot ───────────────────────────────────────────────────────────────────────────────────────────
 
 
-def load(tx: Connection, keys: Keys) -> ListSnapshot:
+def load(tx: Connection, keys: Keys, *, algorithms: Mapping[str, Algorithm] = OURS) -> ListSnapshot:
     """Read everything that may match now.
 
     Raises:
         IntegrityFailure: a sealed row does not open: tampered with, moved, or of another key.
+        ConfigurationError: an entry is of a plug-in that this process has not.
     """
     in_force = rules(tx)
     live = select(list_entry).where(
@@ -307,7 +326,7 @@ def load(tx: Connection, keys: Keys) -> ListSnapshot:
     facts: dict[int, EntryFacts] = {}
     digests: list[ListedDigest] = []
     for row in tx.execute(live):
-        algorithm = Algorithm(row.algorithm)
+        algorithm = _algorithm(row.algorithm, algorithms)
         if in_force[row.list_id].radius(algorithm) < 0:
             continue  # that list has this algorithm switched off
         facts[row.id] = _facts(row)
@@ -323,6 +342,14 @@ def load(tx: Connection, keys: Keys) -> ListSnapshot:
     )
 
 
+def _algorithm(name: str, known: Mapping[str, Algorithm]) -> Algorithm:
+    if name not in known:
+        raise ConfigurationError(
+            f"a list has entries of {name}, which no plug-in here brings; see signal_plugins in the settings"
+        )
+    return known[name]
+
+
 def _facts(row: Row[Any]) -> EntryFacts:
     return EntryFacts(
         entry_id=row.id,
@@ -331,6 +358,7 @@ def _facts(row: Row[Any]) -> EntryFacts:
         category=Category(row.category) if row.category else None,
         grid=row.grid,
         cap=ListAction(row.cap),
+        part=row.part,
     )
 
 
@@ -339,7 +367,7 @@ def _suppressions(tx: Connection, keys: Keys) -> Suppressions:
     near: dict[int, tuple[bytes, ...]] = {}
     for row in tx.execute(select(suppression).where(suppression.c.lifted_at.is_(None))):
         digest = keys.open(PURPOSE, row.digest_sealed, context=_suppression_place(row.entry_id, row.kind))
-        if row.kind == Algorithm.SHA256.value:
+        if row.kind == Algorithm.SHA256:
             pairs.add((row.entry_id, digest))
         else:
             near[row.entry_id] = (*near.get(row.entry_id, ()), digest)

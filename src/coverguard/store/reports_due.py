@@ -7,13 +7,17 @@ from typing import Final
 
 from sqlalchemy import ColumnElement, Connection, and_, exists, func, or_, select, update
 
+from coverguard.imaging.listing import PREFIX
 from coverguard.lifecycle import ReportState
-from coverguard.model import Micros, TargetEffect, TargetKind
+from coverguard.model import FINGERPRINT_VERSION, Micros, TargetEffect, TargetKind
+from coverguard.policy import QUALITY_FLOOR
 from coverguard.store.schema import (
     account,
     case_file,
     case_item,
     cover_version,
+    fingerprint,
+    fingerprint_view,
     platform_event,
     report,
     report_item,
@@ -147,9 +151,23 @@ def _is_there() -> Sequence[ColumnElement[bool]]:
 def judged_before(tx: Connection, account_id: int, *, seq: int, after: int, limit: int) -> Sequence[int]:
     """The account's cover versions, from an id on, that were compared with older lists than these.
 
-    One that has no answer yet is not among them: it is about to get one.
+    So are those that a person may come to remove and that our own lists would know too little of: without
+    crops, where they may have any. One that has no answer yet is not among them: it is about to get one.
     """
     newest = func.max(screening.c.judged_seq)
+    waits = (case_item.c.cover_version_id == cover_version.c.id, case_item.c.state.in_(("open", "claimed")))
+    with_item = exists(select(case_item.c.id).where(*waits))
+    displayed = fingerprint_view.c.name == "displayed"
+    is_poor = or_(fingerprint_view.c.low_diversity, fingerprint_view.c.quality < QUALITY_FLOOR)
+    known = exists(
+        select(fingerprint.c.id)
+        .join(fingerprint_view, fingerprint_view.c.fingerprint_id == fingerprint.c.id)
+        .where(
+            fingerprint.c.cover_version_id == cover_version.c.id,
+            fingerprint.c.fingerprint_version == FINGERPRINT_VERSION,
+            or_(fingerprint_view.c.name.like(f"{PREFIX}%"), and_(displayed, is_poor)),
+        )
+    )
     found = (
         select(cover_version.c.id)
         .join(screening, screening.c.cover_version_id == cover_version.c.id)
@@ -159,7 +177,7 @@ def judged_before(tx: Connection, account_id: int, *, seq: int, after: int, limi
             screening.c.judged_seq.is_not(None),
         )
         .group_by(cover_version.c.id)
-        .having(newest < seq)
+        .having(or_(newest < seq, and_(with_item, ~known)))
         .order_by(cover_version.c.id)
         .limit(limit)
     )

@@ -7,6 +7,7 @@ answer that a later attempt may replace. The index position an answer was judged
 from __future__ import annotations
 
 import functools
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -16,7 +17,9 @@ from sqlalchemy.sql.dml import ReturningUpdate
 
 from coverguard import __version__
 from coverguard.model import (
+    BYTES_VIEW,
     FINGERPRINT_VERSION,
+    Algorithm,
     Decision,
     Fingerprint,
     Hold,
@@ -30,6 +33,7 @@ from coverguard.model import (
     Refer,
     VerdictKind,
     VerdictOutcome,
+    View,
 )
 from coverguard.policy import BudgetUse
 from coverguard.store.rows import insert_once, insert_row, lock_all, take_turn
@@ -45,6 +49,7 @@ from coverguard.store.schema import (
 )
 
 BUDGET_WINDOW = 3600 * 1_000_000
+_OWN_COLUMNS: Final = (Algorithm.PDQ.value, Algorithm.PHASH256.value)
 _BY_KEY: Final = select(screening).where(
     *(
         screening.c[name] == bindparam(name)
@@ -159,15 +164,31 @@ def _write_fingerprint(tx: Connection, answer: Answer, made: Fingerprint, *, now
         "created_at": now,
     }
     row_id, new = insert_once(tx, fingerprint, key, values)
+    seen = (*made.views, *made.parts)
     if not new:
         judged = {"judged_seq": answer.judged_seq}
         tx.execute(update(fingerprint).where(fingerprint.c.id == row_id).values(judged))
-        return
-    views = [
-        {"fingerprint_id": row_id, "name": view.name, "quality": view.quality, **view.signals}
-        for view in made.views
-    ]
-    tx.execute(insert(fingerprint_view), views)
+        known = {view.name for view in views(tx, row_id)}  # crops are asked for when they are needed
+        seen = tuple(view for view in made.parts if view.name not in known)
+    if seen:
+        tx.execute(insert(fingerprint_view), [_view(row_id, view) for view in seen])
+
+
+def _view(fingerprint_id: int, view: View) -> Mapping[str, Any]:
+    return {
+        "fingerprint_id": fingerprint_id,
+        "name": view.name,
+        "quality": view.quality,
+        "low_diversity": view.low_diversity,
+        **{name: view.signals[name] for name in _OWN_COLUMNS},
+        "plugged_in": _plugged_in(view),
+    }
+
+
+def _plugged_in(view: View) -> str:
+    """What plug-ins said of the view, by algorithm."""
+    said = {name: digest.hex() for name, digest in view.signals.items() if name not in _OWN_COLUMNS}
+    return json.dumps(said, sort_keys=True)
 
 
 def _write_matches(tx: Connection, screening_id: int, answer: Answer) -> None:
@@ -188,6 +209,9 @@ def _write_matches(tx: Connection, screening_id: int, answer: Answer) -> None:
             "quality": one.quality,
             "action": one.action.value,
             "suppressed": one.suppressed,
+            "tier": one.tier.value,
+            "complement": one.complement,
+            "low_diversity": one.low_diversity,
             "judged_seq": answer.judged_seq,
         }
         for one in answer.matches
@@ -259,6 +283,7 @@ def stored_fingerprint(tx: Connection, cover_version_id: int) -> Row[Any] | None
 
 
 def views(tx: Connection, fingerprint_id: int) -> Sequence[Row[Any]]:
+    """All that is stored of a picture's looks, crops for our own lists (`list/…`) among them."""
     of_it = fingerprint_view.c.fingerprint_id == fingerprint_id
     return tx.execute(select(fingerprint_view).where(of_it).order_by(fingerprint_view.c.id)).all()
 
@@ -279,7 +304,7 @@ def budget_use(tx: Connection, *, now: Micros) -> BudgetUse:
     take_turn(tx, "hold budget")
     exact = (
         select(match.c.screening_id)
-        .where(match.c.action == ListAction.HOLD.value, match.c.algorithm.in_(["sha256", "sha1", "md5"]))
+        .where(match.c.action == ListAction.HOLD.value, match.c.view == BYTES_VIEW)
         .scalar_subquery()
     )
     recent = (

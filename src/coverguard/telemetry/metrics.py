@@ -14,6 +14,10 @@ from typing import Final
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 PHASES: Final = ("read", "fingerprint", "match", "record", "act", "total")
+DECODERS_END: Final = (
+    "worn", "grown", "cpu_limit", "time_limit", "crashed", "killed", "forbidden_call", "out_of_memory",
+    "malformed", "not_started",
+)  # fmt: skip
 PHASE_BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 WAIT_BUCKETS: Final = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800, 3600, 86_400)
 
@@ -50,6 +54,12 @@ class Metrics:
             ["surface", "mode", "decision", "reason"],
             registry=registry,
         )
+        self._decoders = Counter(
+            "coverguard_decoders_ended",
+            "Decoding children that were replaced, by why",
+            ["reason"],
+            registry=registry,
+        )
         self._phases = Histogram(
             "coverguard_phase_seconds",
             "Time of one delivery, by phase",
@@ -70,10 +80,16 @@ class Metrics:
             registry=registry,
         )
         self._gauges: dict[str, Gauge] = {}
-        for phase in PHASES:
-            self._phases.labels(phase)
         for name, (words, labels) in GAUGES.items():
             self._gauges[name] = Gauge(name, words, labels, registry=registry)
+        self._begin()
+
+    def _begin(self) -> None:
+        """Show what has not happened yet: a counter that comes with its first event shows no increase."""
+        for phase in PHASES:
+            self._phases.labels(phase)
+        for reason in DECODERS_END:
+            self._decoders.labels(reason)
 
     # ── from lines ─────────────────────────────────────────────────────────────────────────────────────────
 
@@ -85,6 +101,8 @@ class Metrics:
         """Count what a line says."""
         if event == "delivery":
             self._take_delivery(facts)
+        if event == "decoder_ended":
+            self._decoders.labels(str(facts.get("reason", ""))).inc()
         if "decision" in facts:
             named = (str(facts.get(name, "")) for name in ("surface", "mode", "decision", "reason"))
             self._covers.labels(*named).inc()

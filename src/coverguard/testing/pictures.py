@@ -1,13 +1,15 @@
 """Invented, harmless cover art for tests, demos and benchmarks, deterministic from a seed.
 
 `draw` paints with integer arithmetic and a hash of its own for chance, so that scenes and gradients are the
-same bytes on every machine and with every library version (typography, collage and shapes ask Pillow for
-glyphs and edges, and may differ by a few pixels between versions). `alter` re-encodes a picture the ways
-uploads meet us. No picture shows anybody or anything; nothing is read from a file or stored in one.
+same bytes on every machine and with every library version (the other kinds ask Pillow for glyphs and edges,
+and may differ by a few pixels between versions). `alter` re-encodes a picture the ways uploads meet us;
+`alterations` has many more. No picture shows anybody or anything; nothing is read from a file or stored in
+one.
 """
 
 from __future__ import annotations
 
+import math
 import struct
 import zlib
 from collections.abc import Callable, Mapping, Sequence
@@ -16,7 +18,7 @@ from io import BytesIO
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageChops, ImageDraw, ImageFilter, ImageFont
 
 Grid = NDArray[np.int32]
 
@@ -27,6 +29,9 @@ class Kind(StrEnum):
     TYPOGRAPHY = "typography"
     COLLAGE = "collage"  # four scenes in a grid
     SHAPES = "shapes"
+    LEAVES = "leaves"  # things before one another, blurred by their distance: the statistics of photographs
+    FACADE = "facade"  # straight walls and windows: photographs with edges where frames have theirs
+    OBJECT = "object"  # one thing with its shadow on a plain ground
 
 
 class Alteration(StrEnum):
@@ -115,6 +120,9 @@ def draw(kind: Kind, seed: int, *, side: int = 640) -> Image.Image:
         Kind.TYPOGRAPHY: _typography,
         Kind.COLLAGE: _collage,
         Kind.SHAPES: _shapes,
+        Kind.LEAVES: _leaves,
+        Kind.FACADE: _facade,
+        Kind.OBJECT: _object,
     }[kind]
     return painter(seed, side)
 
@@ -186,6 +194,75 @@ def _shapes(seed: int, side: int) -> Image.Image:
         x, y, reach = a[0] * side >> 8, a[1] * side >> 8, side * (20 + a[2]) // 700
         box, colour = (x - reach, y - reach * (64 + a[3]) // 200, x + reach, y + reach), (a[4], a[5], a[6])
         (pen.ellipse, pen.rectangle)[a[7] & 1](box, fill=colour)
+    return image
+
+
+def _shaded(image: Image.Image, seed: int, salt: int, *, strength: int) -> Image.Image:
+    """Lay light and shade over a picture: `strength` levels at most, about."""
+    texture = _texture(seed, salt, image.width) * strength >> 15
+    pixels = np.asarray(image).astype(np.int32) + texture[: image.height, :, np.newaxis]
+    return Image.fromarray(pixels.clip(0, 255).astype(np.uint8))
+
+
+def _leaves(seed: int, side: int) -> Image.Image:
+    image = Image.new("RGB", (side, side), tuple(_picks(seed, 40, 3, low=30, high=220)))
+    layers, each = 5, 30
+    for layer in range(layers):  # far things first, and those out of focus
+        pen = ImageDraw.Draw(image)
+        for index in range(each):
+            a = _picks(seed, 400 + layer * each + index, 8, low=0, high=256)
+            reach = max(2, side * 28 // ((24 + a[2]) * (1 + layer)))
+            x, y = a[0] * (side + 2 * reach) // 256 - reach, a[1] * (side + 2 * reach) // 256 - reach
+            lean, colour = reach * a[6] // 256 + 1, (a[3], a[4], (a[3] + a[4] + a[5]) // 3)
+            if a[7] & 3:
+                pen.ellipse((x - reach, y - lean, x + reach, y + lean), fill=colour)
+            else:
+                pen.polygon([(x - reach, y), (x + lean, y - reach), (x + reach, y + lean)], fill=colour)
+        image = _shaded(image, seed, 700 + 20 * layer, strength=20 + 8 * layer)
+        image = image.filter(ImageFilter.GaussianBlur(side * (layers - 1 - layer) / 400))
+    return image
+
+
+def _facade(seed: int, side: int) -> Image.Image:
+    a = _picks(seed, 50, 12, low=0, high=256)
+    image = Image.new("RGB", (side, side), (140 + a[0] // 4, 150 + a[1] // 4, 180 + a[2] // 4))
+    pen = ImageDraw.Draw(image)
+    x = -side * a[3] // 1024
+    for house in range(8):
+        b = _picks(seed, 60 + house, 12, low=0, high=256)
+        wide, top = side * (40 + b[0] // 2) // 400, side * b[1] // 500
+        wall = (40 + b[2] * 3 // 4, 40 + b[3] * 3 // 4, 40 + b[4] * 3 // 4)
+        pen.rectangle((x, top, x + wide, side), fill=wall)
+        across, down = wide // (2 + b[5] % 3), side // (5 + b[6] % 5)
+        for index, (column, row) in enumerate((c, r) for c in range(4) for r in range(10)):
+            left, high = x + column * across + across // 4, top + row * down + down // 4
+            if left + across // 2 < x + wide:
+                light = _picks(seed, 800 + 40 * house + index, 1, low=20, high=220)[0]
+                window = (left, high, left + across // 2, high + down // 2)
+                pen.rectangle(window, fill=(light, light, light * 3 // 4))
+        x += wide
+    return _shaded(image, seed, 900, strength=60)
+
+
+def _object(seed: int, side: int) -> Image.Image:
+    a = _picks(seed, 70, 8, low=0, high=256)
+    ground = ((255, 255, 255), (250, 250, 248), (0, 0, 0), (a[1], a[2], a[3]))[a[0] & 3]
+    turns = 40
+    swell = _picks(seed, 71, 6, low=0, high=256)
+    points = []
+    for step in range(turns):
+        angle = 2 * math.pi * step / turns
+        waves = sum(
+            swell[k] * math.cos((k // 2 + 1) * angle + swell[k - 1]) / (k // 2 + 1) for k in (1, 3, 5)
+        )
+        reach = side * (0.22 + a[5] / 1_600 + waves / 3_000)
+        points.append((side * 0.5 + reach * math.cos(angle), side * 0.47 + reach * math.sin(angle)))
+    mask = Image.new("L", (side, side))
+    ImageDraw.Draw(mask).polygon(points, fill=255)
+    shadow = ImageChops.offset(mask, 0, side // 24).filter(ImageFilter.GaussianBlur(side / 40))
+    image = Image.new("RGB", (side, side), ground)
+    image.paste(tuple(value * 5 // 8 for value in ground), mask=shadow)
+    image.paste((_scene, _leaves)[a[4] & 1](seed + 5_000_011, side), mask=mask)
     return image
 
 

@@ -12,6 +12,7 @@ from sqlalchemy import (
     LargeBinary,
     String,
     Table,
+    Text,
     UniqueConstraint,
     text,
 )
@@ -47,6 +48,8 @@ fingerprint_view = Table(
     Column("quality", Integer, nullable=False),
     Column("pdq", LargeBinary(32), nullable=False),
     Column("phash256", LargeBinary(32), nullable=False),
+    Column("low_diversity", Boolean, nullable=False, server_default=text("false")),
+    Column("plugged_in", Text, nullable=False, server_default="{}"),  # JSON, algorithm to hex digest
     UniqueConstraint("fingerprint_id", "name"),
     CheckConstraint("quality BETWEEN 0 AND 100", name="quality"),
 )

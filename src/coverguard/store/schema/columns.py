@@ -36,10 +36,19 @@ def moment(name: str, *, nullable: bool = False) -> Column[int]:
     return Column(name, BigInteger, nullable=nullable)
 
 
-def word(name: str, words: Iterable[str], *, nullable: bool = False) -> tuple[Column[str], CheckConstraint]:
+def word(
+    name: str, words: Iterable[str], *, nullable: bool = False, default: str | None = None
+) -> tuple[Column[str], CheckConstraint]:
     """A short text column that can hold only these words."""
     check = CheckConstraint(f"{name} IN ({listed(words)})", name=name)
-    return Column(name, String(32), nullable=nullable), check
+    return Column(name, String(32), nullable=nullable, server_default=default), check
+
+
+def algorithm() -> tuple[Column[str], CheckConstraint]:
+    """A hash's name: one of ours, or of a plug-in that this deployment has."""
+    return Column("algorithm", String(32), nullable=False), CheckConstraint(
+        "algorithm <> ''", name="algorithm"
+    )
 
 
 def exactly_one(*columns: str) -> str:

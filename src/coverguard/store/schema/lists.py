@@ -12,11 +12,23 @@ from sqlalchemy import (
     LargeBinary,
     String,
     Table,
+    Text,
     UniqueConstraint,
+    text,
 )
 
-from coverguard.model import Algorithm, Category, ListAction, Opinion
-from coverguard.store.schema.columns import PLATFORM_ID, Id, listed, metadata, moment, refers, row_id, word
+from coverguard.model import Category, ListAction, Opinion, Tier
+from coverguard.store.schema.columns import (
+    PLATFORM_ID,
+    Id,
+    algorithm,
+    listed,
+    metadata,
+    moment,
+    refers,
+    row_id,
+    word,
+)
 
 hash_list = Table(
     "hash_list",
@@ -45,6 +57,8 @@ list_rule = Table(  # append-only versions; the highest is in force
     Column("actor", String(100), nullable=False),
     Column("note", String(500), nullable=False),
     moment("created_at"),
+    Column("radii", Text, nullable=False, server_default="{}"),  # of plug-ins: JSON, algorithm to number
+    Column("complement", Boolean, nullable=False, server_default=text("false")),
     UniqueConstraint("list_id", "version"),
 )
 
@@ -54,7 +68,7 @@ list_entry = Table(
     row_id(),
     refers("list_id", "hash_list"),
     Column("source_entry_id", String(PLATFORM_ID), nullable=False),
-    *word("algorithm", Algorithm),
+    *algorithm(),
     Column("digest_sealed", LargeBinary, nullable=False),
     Column("row_mac", LargeBinary(32), nullable=False),  # keyed: tells a changed row without opening it
     *word("opinion", Opinion),
@@ -64,6 +78,7 @@ list_entry = Table(
     refers("item_id", "case_item", nullable=True),  # own lists: the confirmed removal it was learnt from
     Column("changed_seq", BigInteger, nullable=False),
     moment("withdrawn_at", nullable=True),
+    Column("part", Boolean, nullable=False, server_default=text("false")),  # own lists: a crop of the picture
     UniqueConstraint("list_id", "source_entry_id", "algorithm"),
     CheckConstraint(f"category IN ({listed(Category)})", name="category"),
     Index(None, "changed_seq"),
@@ -91,7 +106,7 @@ match = Table(
     Column("rule_version", Integer, nullable=False),
     *word("category", Category),
     *word("opinion", Opinion),
-    *word("algorithm", Algorithm),
+    *algorithm(),
     Column("view", String(32), nullable=False),
     Column("orientation", String(16), nullable=False),
     Column("distance", Integer, nullable=False),
@@ -99,6 +114,9 @@ match = Table(
     *word("action", ListAction),
     Column("suppressed", Boolean, nullable=False),
     Column("judged_seq", BigInteger, nullable=False),
+    *word("tier", Tier, default=Tier.ENFORCE),
+    Column("complement", Boolean, nullable=False, server_default=text("false")),
+    Column("low_diversity", Boolean, nullable=False, server_default=text("false")),  # why it refers
     UniqueConstraint("screening_id", "entry_id", "algorithm"),
     Index(None, "entry_id"),
 )

@@ -1,10 +1,11 @@
-"""Takedowns, reports with their threads, keys of the interface, clocks of more than items.
+"""Takedowns, reports with their threads, keys of the interface, clocks of more than items; tiers, plug-ins.
 
 Code of 0002 goes on: it writes none of the new columns, and reads a claim of a takedown or a report as what it
 is, something that keeps an object held.
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import sqlalchemy as sa
 from alembic import op
@@ -23,6 +24,15 @@ KINDS = (
     "kind IN ('review', 'authority_report', 'account_takedown', 'preservation_end', 'suppression_review',"
     " 'report_review', 'repeat_review', 'removal_48h', 'notice_24h')"
 )
+REASONS = (
+    "reason IN ('list_refers', 'second_opinion_only', 'seed_only', 'low_diversity', 'review_tier_only',"
+    " 'unreadable_content', 'object_missing', 'store_unreachable', 'decoder_unavailable', 'no_answer')"
+)
+ALGORITHM = "algorithm <> ''"
+TIERS = "tier IN ('enforce', 'review')"
+CATEGORIES = "category IN ('child_abuse', 'intimate_image', 'terrorism', 'other')"
+OPINIONS = "opinion IN ('positive', 'seed', 'negative')"
+ACTIONS = "IN ('shadow', 'refer', 'hold')"
 
 
 def upgrade() -> None:
@@ -31,8 +41,13 @@ def upgrade() -> None:
     if op.get_bind().dialect.name == "postgresql":
         _widen()
     else:  # SQLite changes no constraint of a table that is there
-        _make_anew("quarantine_claim", _quarantine_claim)
-        _make_anew("obligation", _obligation)
+        _make_anew(
+            screening=_screening, list_entry=_list_entry, match=_match, suppression=_suppression,
+            quarantine_claim=_quarantine_claim, obligation=_obligation,
+        )  # fmt: skip
+    for table, columns in (("list_rule", _of_rules()), ("fingerprint_view", _of_views())):
+        for column in columns:
+            op.add_column(table, column)
     _create_indexes()
 
 
@@ -301,18 +316,30 @@ def _widen() -> None:
     op.drop_constraint(op.f("ck_obligation_kind"), "obligation")
     op.create_check_constraint(op.f("ck_obligation_kind"), "obligation", KINDS)
     op.create_check_constraint(op.f("ck_obligation_one_subject"), "obligation", ONE_SUBJECT)
+    for table, columns in (("list_entry", _of_entries()), ("match", _of_matches())):
+        for column in columns:
+            op.add_column(table, column)
+        op.drop_constraint(op.f(f"ck_{table}_algorithm"), table)
+        op.create_check_constraint(op.f(f"ck_{table}_algorithm"), table, ALGORITHM)
+    op.create_check_constraint(op.f("ck_match_tier"), "match", TIERS)
+    op.drop_constraint(op.f("ck_screening_reason"), "screening")
+    op.create_check_constraint(op.f("ck_screening_reason"), "screening", REASONS)
 
 
-def _make_anew(table: str, create: Callable[[], None]) -> None:
-    """Under the same name, with the same rows."""
-    old = [column["name"] for column in sa.inspect(op.get_bind()).get_columns(table)]
-    for index in sa.inspect(op.get_bind()).get_indexes(table):
-        op.drop_index(str(index["name"]), table)
-    op.rename_table(table, f"{table}_0002")
-    create()
-    names = ", ".join(old)
-    op.execute(f"INSERT INTO {table} ({names}) SELECT {names} FROM {table}_0002")  # noqa: S608 - our own names
-    op.drop_table(f"{table}_0002")
+def _make_anew(**tables: Callable[[], None]) -> None:
+    """Under the same name, with the same rows; what is referred to comes before what refers to it."""
+    inspected, columns = sa.inspect(op.get_bind()), {}
+    for table in tables:
+        columns[table] = ", ".join(str(column["name"]) for column in inspected.get_columns(table))
+        for index in inspected.get_indexes(table):
+            op.drop_index(str(index["name"]), table)
+        op.rename_table(table, f"{table}_0002")  # who refers to it follows, and is made anew below
+    for table, create in tables.items():
+        create()
+        names = columns[table]
+        op.execute(f'INSERT INTO "{table}" ({names}) SELECT {names} FROM {table}_0002')  # noqa: S608 - our own names
+    for table in reversed(tables):
+        op.drop_table(f"{table}_0002")
 
 
 def _quarantine_claim() -> None:
@@ -354,6 +381,166 @@ def _obligation() -> None:
         *_references("obligation", "takedown", "report"),
         sa.ForeignKeyConstraint(["item_id"], ["case_item.id"], name=op.f("fk_obligation_item_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_obligation")),
+    )
+
+
+def _of_rules() -> list[sa.Column[Any]]:
+    return [sa.Column("radii", sa.Text(), server_default="{}", nullable=False), _flag("complement")]
+
+
+def _of_views() -> list[sa.Column[Any]]:
+    return [_flag("low_diversity"), sa.Column("plugged_in", sa.Text(), server_default="{}", nullable=False)]
+
+
+def _of_entries() -> list[sa.Column[Any]]:
+    return [_flag("part")]
+
+
+def _of_matches() -> list[sa.Column[Any]]:
+    tier = sa.Column("tier", sa.String(length=32), server_default="enforce", nullable=False)
+    return [tier, _flag("complement"), _flag("low_diversity")]
+
+
+def _flag(name: str) -> sa.Column[Any]:
+    return sa.Column(name, sa.Boolean(), server_default=sa.text("false"), nullable=False)
+
+
+def _screening() -> None:
+    op.create_table(
+        "screening",
+        sa.Column("id", _row_id(), autoincrement=True, nullable=False),
+        sa.Column("cover_version_id", _row_id(), nullable=False),
+        sa.Column("origin", sa.String(length=32), nullable=False),
+        sa.Column("origin_id", sa.String(length=200), server_default="", nullable=False),
+        sa.Column("fingerprint_version", sa.Integer(), nullable=False),
+        sa.Column("decision", sa.String(length=32), nullable=False),
+        sa.Column("reason", sa.String(length=40), nullable=True),
+        sa.Column("detail", sa.String(length=40), server_default="", nullable=False),
+        sa.Column("low_information", sa.Boolean(), server_default=sa.text("false"), nullable=False),
+        sa.Column("budget_spent", sa.String(length=40), nullable=True),
+        sa.Column("judged_seq", sa.BigInteger(), nullable=True),
+        sa.Column("software", sa.String(length=40), nullable=False),
+        sa.Column("decided_at", sa.BigInteger(), nullable=False),
+        sa.Column("attempts", sa.Integer(), server_default="1", nullable=False),
+        sa.Column("first_failed_at", sa.BigInteger(), nullable=True),
+        sa.Column("retry_at", sa.BigInteger(), nullable=True),
+        sa.Column("told", sa.String(length=32), nullable=True),
+        sa.Column("settled_at", sa.BigInteger(), nullable=True),
+        sa.CheckConstraint(
+            "(decision = 'not_screened') = (first_failed_at IS NOT NULL)",
+            name=op.f("ck_screening_failure_has_a_start"),
+        ),
+        sa.CheckConstraint(
+            "decision IN ('pass', 'refer', 'hold', 'not_screened')", name=op.f("ck_screening_decision")
+        ),
+        sa.CheckConstraint("origin IN ('upload', 'sweep', 'report')", name=op.f("ck_screening_origin")),
+        sa.CheckConstraint(REASONS, name=op.f("ck_screening_reason")),
+        sa.CheckConstraint(
+            "retry_at IS NULL OR decision = 'not_screened'", name=op.f("ck_screening_only_failures_retry")
+        ),
+        *_references("screening", "cover_version"),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_screening")),
+        sa.UniqueConstraint(
+            "cover_version_id",
+            "origin",
+            "origin_id",
+            "fingerprint_version",
+            name=op.f("uq_screening_cover_version_id_origin_origin_id_fingerprint_version"),
+        ),
+    )
+    for name in ("retry_at", "settled_at"):
+        op.create_index(op.f(f"ix_screening_{name}"), "screening", [name], unique=False)
+
+
+def _list_entry() -> None:
+    op.create_table(
+        "list_entry",
+        sa.Column("id", _row_id(), autoincrement=True, nullable=False),
+        sa.Column("list_id", _row_id(), nullable=False),
+        sa.Column("source_entry_id", sa.String(length=200), nullable=False),
+        sa.Column("algorithm", sa.String(length=32), nullable=False),
+        sa.Column("digest_sealed", sa.LargeBinary(), nullable=False),
+        sa.Column("row_mac", sa.LargeBinary(length=32), nullable=False),
+        sa.Column("opinion", sa.String(length=32), nullable=False),
+        sa.Column("category", sa.String(length=32), nullable=True),
+        sa.Column("grid", sa.Boolean(), nullable=False),
+        sa.Column("cap", sa.String(length=32), nullable=False),
+        sa.Column("item_id", _row_id(), nullable=True),
+        sa.Column("changed_seq", sa.BigInteger(), nullable=False),
+        sa.Column("withdrawn_at", sa.BigInteger(), nullable=True),
+        *_of_entries(),
+        sa.CheckConstraint(ALGORITHM, name=op.f("ck_list_entry_algorithm")),
+        sa.CheckConstraint(f"cap {ACTIONS}", name=op.f("ck_list_entry_cap")),
+        sa.CheckConstraint(CATEGORIES, name=op.f("ck_list_entry_category")),
+        sa.CheckConstraint(OPINIONS, name=op.f("ck_list_entry_opinion")),
+        sa.ForeignKeyConstraint(["item_id"], ["case_item.id"], name=op.f("fk_list_entry_item_id")),
+        sa.ForeignKeyConstraint(["list_id"], ["hash_list.id"], name=op.f("fk_list_entry_list_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_list_entry")),
+        sa.UniqueConstraint(
+            "list_id",
+            "source_entry_id",
+            "algorithm",
+            name=op.f("uq_list_entry_list_id_source_entry_id_algorithm"),
+        ),
+    )
+    for name in ("changed_seq", "item_id"):
+        op.create_index(op.f(f"ix_list_entry_{name}"), "list_entry", [name], unique=False)
+
+
+def _match() -> None:
+    op.create_table(
+        "match",
+        sa.Column("id", _row_id(), autoincrement=True, nullable=False),
+        sa.Column("screening_id", _row_id(), nullable=False),
+        sa.Column("entry_id", _row_id(), nullable=False),
+        sa.Column("list_id", _row_id(), nullable=False),
+        sa.Column("rule_version", sa.Integer(), nullable=False),
+        sa.Column("category", sa.String(length=32), nullable=False),
+        sa.Column("opinion", sa.String(length=32), nullable=False),
+        sa.Column("algorithm", sa.String(length=32), nullable=False),
+        sa.Column("view", sa.String(length=32), nullable=False),
+        sa.Column("orientation", sa.String(length=16), nullable=False),
+        sa.Column("distance", sa.Integer(), nullable=False),
+        sa.Column("quality", sa.Integer(), nullable=False),
+        sa.Column("action", sa.String(length=32), nullable=False),
+        sa.Column("suppressed", sa.Boolean(), nullable=False),
+        sa.Column("judged_seq", sa.BigInteger(), nullable=False),
+        *_of_matches(),
+        sa.CheckConstraint(f"action {ACTIONS}", name=op.f("ck_match_action")),
+        sa.CheckConstraint(ALGORITHM, name=op.f("ck_match_algorithm")),
+        sa.CheckConstraint(CATEGORIES, name=op.f("ck_match_category")),
+        sa.CheckConstraint(OPINIONS, name=op.f("ck_match_opinion")),
+        sa.CheckConstraint(TIERS, name=op.f("ck_match_tier")),
+        *_references("match", "screening"),
+        sa.ForeignKeyConstraint(["entry_id"], ["list_entry.id"], name=op.f("fk_match_entry_id")),
+        sa.ForeignKeyConstraint(["list_id"], ["hash_list.id"], name=op.f("fk_match_list_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_match")),
+        sa.UniqueConstraint(
+            "screening_id", "entry_id", "algorithm", name=op.f("uq_match_screening_id_entry_id_algorithm")
+        ),
+    )
+    op.create_index(op.f("ix_match_entry_id"), "match", ["entry_id"], unique=False)
+
+
+def _suppression() -> None:
+    op.create_table(
+        "suppression",
+        sa.Column("id", _row_id(), autoincrement=True, nullable=False),
+        sa.Column("entry_id", _row_id(), nullable=False),
+        sa.Column("kind", sa.String(length=32), nullable=False),
+        sa.Column("digest_sealed", sa.LargeBinary(), nullable=False),
+        sa.Column("digest_mac", sa.LargeBinary(length=32), nullable=False),
+        sa.Column("verdict_id", _row_id(), nullable=False),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.Column("review_at", sa.BigInteger(), nullable=False),
+        sa.Column("lifted_at", sa.BigInteger(), nullable=True),
+        sa.CheckConstraint("kind IN ('sha256', 'pdq')", name=op.f("ck_suppression_kind")),
+        sa.ForeignKeyConstraint(["entry_id"], ["list_entry.id"], name=op.f("fk_suppression_entry_id")),
+        *_references("suppression", "verdict"),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_suppression")),
+        sa.UniqueConstraint(
+            "entry_id", "kind", "digest_mac", name=op.f("uq_suppression_entry_id_kind_digest_mac")
+        ),
     )
 
 

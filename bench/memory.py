@@ -1,0 +1,120 @@
+"""What covers leave behind in memory: in the worker, and in a decoding child that is never replaced.
+
+Whole and broken files of every format, mixed. The resident memory of both processes is taken a thousand
+times; the growth a cover is the slope through the medians of twenty stretches, after the first tenth, with
+its 95 % confidence interval. Memory is handed out in pages and kept in caches, so that nothing but an
+interval without zero, over many covers, speaks of a leak.
+
+    python bench/memory.py [--covers 100000] [--seed 1] [--json]
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import random
+import resource
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, features
+
+from coverguard.errors import ContentRejected
+from coverguard.imaging.sandbox import Ended, Sandbox
+from coverguard.testing.pictures import Kind, animation, draw, encode
+
+SAMPLES = 1_000
+STRETCHES = 20
+T_95 = 2.101  # Student's t, 18 degrees of freedom, two-sided
+
+
+def files(chance: random.Random) -> list[bytes]:
+    """Sixty whole files, and as many with flipped bits or cut off."""
+    whole = []
+    for seed in range(10):
+        image = draw(Kind.SCENE, seed, side=chance.choice((64, 200, 400)))
+        whole += [encode(image, form) for form in ("JPEG", "PNG", "WEBP", "GIF")]
+        whole.append(
+            encode(image, "AVIF") if features.check("avif") else encode(image, "JPEG", progressive=True)
+        )
+        whole.append(animation([image, image.transpose(Image.Transpose.ROTATE_90)], "WEBP"))
+    return [*whole, *(broken(one, chance) for one in whole)]
+
+
+def broken(data: bytes, chance: random.Random) -> bytes:
+    changed = bytearray(data[: chance.randrange(len(data) // 3, len(data))])
+    for _ in range(chance.randrange(4)):
+        changed[chance.randrange(len(changed))] ^= 1 << chance.randrange(8)
+    return bytes(changed)
+
+
+def resident(process: object) -> int:
+    pages = int(Path(f"/proc/{process}/statm").read_text(encoding="ascii").split()[1])
+    return pages * resource.getpagesize()
+
+
+def growth(sizes: Sequence[int], covers: int) -> tuple[float, float]:
+    """Bytes a cover, and half the width of its interval."""
+    kept = np.asarray(sizes[len(sizes) // 10 :], dtype=float)
+    medians = np.array([np.median(one) for one in np.array_split(kept, STRETCHES)])
+    places = np.linspace(0.1, 1.0, STRETCHES) * covers
+    (slope, _), covariance = np.polyfit(places, medians, 1, cov=True)
+    return float(slope), float(T_95 * np.sqrt(covariance[0, 0]))
+
+
+def run(covers: int, seed: int) -> dict[str, object]:
+    chance = random.Random(seed)
+    pool, every = files(chance), max(covers // SAMPLES, 1)
+    sizes: dict[str, list[int]] = {"worker": [], "child": []}
+    ends: list[Ended] = []
+    rejected, began = 0, time.perf_counter()
+    with Sandbox(covers=covers + 1, told=ends.append) as sandbox:
+        for number in range(covers):
+            try:
+                sandbox.fingerprint(chance.choice(pool))
+            except ContentRejected:
+                rejected += 1
+            if number % every == 0:
+                sizes["worker"].append(resident("self"))
+                sizes["child"] += map(resident, sandbox.idle())
+    spent = time.perf_counter() - began
+    grown = {name: growth(taken, covers) for name, taken in sizes.items()}
+    return {
+        "covers": covers,
+        "rejected": rejected,
+        "children_replaced": len(ends),
+        "seconds": round(spent, 1),
+        **{f"{name}_bytes_a_cover": round(slope, 2) for name, (slope, _) in grown.items()},
+        **{f"{name}_interval": round(half, 2) for name, (_, half) in grown.items()},
+        **{f"{name}_mib": round(taken[-1] / 2**20, 1) for name, taken in sizes.items()},
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--covers", type=int, default=100_000)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args()
+    found = run(options.covers, options.seed)
+    if options.json:
+        print(json.dumps(found))
+        return
+    text = io.StringIO()
+    for name in ("worker", "child"):
+        slope, half = float(str(found[f"{name}_bytes_a_cover"])), float(str(found[f"{name}_interval"]))
+        verdict = "it grows" if slope > half else "no growth that is distinguishable from zero"
+        text.write(
+            f"{name:7} {slope:+.2f} ± {half:.2f} bytes a cover: {verdict}; {found[f'{name}_mib']} MiB\n"
+        )
+    print(f"{found['covers']} covers, {found['rejected']} of them rejected, in {found['seconds']} s")
+    print(text.getvalue(), end="")
+
+
+if __name__ == "__main__":
+    main()
