@@ -48,7 +48,7 @@ HOMES = {
     "imagehash": {"imaging", "testing"},
     "numba": {"matching"},
     "numpy": {"imaging", "matching", "testing"},
-    "pdqhash": {"imaging", "testing"},
+    "pdqhash": {"testing"},
     "pillow_heif": {"imaging"},
     "prometheus_client": {"telemetry"},
     "pydantic": {"messages", "correspondence", "web"},

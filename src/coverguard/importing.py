@@ -7,13 +7,13 @@ import of the same file changes nothing. Reads no network and shows no digest.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
 from coverguard.errors import BadListFile, Refused
-from coverguard.hashlist import ListFormat, ListRow, Malformed, delta, parse, shrinks_too_much
+from coverguard.hashlist import Delta, ListFormat, ListRow, Malformed, delta, parse, shrinks_too_much
 from coverguard.imaging.signal_types import SignalTypes
 from coverguard.model import Actor, Algorithm
 from coverguard.policy import require_searchable
@@ -71,17 +71,7 @@ class Importer:
             stored = lists.stored_rows(tx, list_id)
             rule = lists.rule_of(tx, list_id)
         named = self._named(algorithm)
-        try:
-            with path.open("rb") as stream:
-                rows = parse(
-                    stream, list_format, algorithm=named, algorithms=self.types.algorithms,
-                    valid=self.types.valid,
-                )  # fmt: skip
-                if list_format is ListFormat.HEX:
-                    rows = map(self._under_a_keyed_id, rows)
-                found = delta(stored, rows, key=lambda row: lists.row_mac(self.keys, row))
-        except OSError as error:
-            raise BadListFile(f"the file cannot be read: {type(error).__name__}") from error
+        found = self._compared(stored, path, list_format, named)
         after = (
             len(stored) - len(found.withdrawals) + sum(r.source_entry_id not in stored for r in found.upserts)
         )
@@ -101,6 +91,20 @@ class Importer:
             doubtful=len(found.doubtful),
             faults=found.malformed,
         )
+
+    def _compared(
+        self, stored: Mapping[str, bytes], path: Path, list_format: ListFormat, algorithm: Algorithm | None
+    ) -> Delta:
+        """What the file changes of what is stored."""
+        known, valid = self.types.algorithms, self.types.valid
+        try:
+            with path.open("rb") as stream:
+                rows = parse(stream, list_format, algorithm=algorithm, algorithms=known, valid=valid)
+                if list_format is ListFormat.HEX:
+                    rows = map(self._under_a_keyed_id, rows)
+                return delta(stored, rows, key=lambda row: lists.row_mac(self.keys, row))
+        except OSError as error:
+            raise BadListFile(f"the file cannot be read: {type(error).__name__}") from error
 
     def _named(self, algorithm: str | None) -> Algorithm | None:
         known = self.types.algorithms

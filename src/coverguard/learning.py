@@ -3,7 +3,7 @@
 A confirmed removal joins the list of things removed here. Its exact digests hold at once. Its looks (PDQ,
 pHash 256) refer, and its PDQ holds once a second person has agreed, if it is like a photograph. Crops of it
 refer and never do more. A cleared near match is suppressed for exactly that entry and those bytes, and around
-them once two people agreed. All of it goes with the verdict (`withdraw_learnt`, `lift_suppressions` in `lists`).
+them once two people agreed. All of it is taken back with the verdict (`store.lists`).
 """
 
 from __future__ import annotations

@@ -6,6 +6,7 @@ import pwd
 import signal
 import threading
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 
@@ -148,12 +149,39 @@ def test_lists_are_loaded_shown_and_ruled(machine, listed):
     assert machine.json("lists", "show")[0] | {"rule": 0} == {
         "list": "demo", "source": "tests", "entries": 1, "enabled": "yes",
         "category": "child_abuse", "action": "hold", "pdq": 31, "phash256": -1, "quality": 50, "rule": 0,
+        "negatives": "yes", "plug-ins": "-",
     }  # fmt: skip
     assert machine.json("lists", "load", "demo", listed)["new or changed"] == 0
     machine("lists", "rule", "demo", "--pdq-radius", 20, "--note", "trying")
     machine("lists", "disable", "demo")
     (shown,) = machine.json("lists", "show")
     assert (shown["pdq"], shown["rule"], shown["enabled"], shown["action"]) == (20, 2, "no", "hold")
+
+
+def test_negatives_and_wide_radii_are_a_rule_of_the_list(machine, listed, monkeypatch):
+    machine("lists", "rule", "demo", "--no-complement", "--pdq-radius", 53, "--note", "trying")
+    (shown,) = machine.json("lists", "show")
+    assert (shown["pdq"], shown["negatives"]) == (53, "no")
+    monkeypatch.setattr("coverguard.policy.rules.WIDE_ENTRIES", 0)
+    said = machine("lists", "rule", "demo", "--pdq-radius", 54, "--note", "wider", code=3)
+    assert "lower its radius, or split the list" in said
+    machine("lists", "rule", "demo", "--pdq-radius", 31, "--note", "narrow again")
+
+
+def test_a_plug_ins_radius_needs_the_plug_in(machine, listed, monkeypatch):
+    said = machine("lists", "rule", "demo", "--radius", "luma-example.1=40", "--note", "trying", code=2)
+    assert "no plug-in brings luma-example.1" in said
+    with pytest.raises(SystemExit):
+        machine("lists", "rule", "demo", "--radius", "luma-example.1", "--note", "trying")
+    examples = Path(__file__).parents[2] / "docs" / "examples"
+    monkeypatch.syspath_prepend(str(examples))
+    machine.settings(f'signal_plugins = ["luma_signal:LUMA"]\n[people]\n{ME} = ["list_editor"]\n')
+    machine("lists", "rule", "demo", "--radius", "luma-example.1=40", "--note", "trying")
+    assert machine.json("lists", "show")[0]["plug-ins"] == "luma-example.1=40"
+    with pytest.raises(SystemExit, match="must be -1"):
+        machine("lists", "rule", "demo", "--radius", "luma-example.1=999", "--note", "too far")
+    checks = {one["check"]: one["state"] for one in machine.json("doctor", code=1)}
+    assert checks["signal luma-example.1"] == checks["signal pdq"] == "ok"
 
 
 def test_a_bad_list_file_is_told_by_line_and_never_by_content(machine, listed):

@@ -110,14 +110,14 @@ def test_photographs_hardly_have_any(kind):
     assert np.mean(counts) <= 1
 
 
-def test_poor_jpegs_have_no_more(tmp_path):
+def test_poor_jpegs_hardly_have_more(tmp_path):
     counts = []
     for seed in range(6):
         path = tmp_path / "poor.jpg"
-        path.write_bytes(encode(scene(950 + seed, 360), "JPEG", quality=8))
+        path.write_bytes(encode(scene(950 + seed, 360), "JPEG", quality=16))
         with Image.open(path) as image:
             counts.append(len(found(image)))
-    assert np.mean(counts) <= 2
+    assert np.mean(counts) <= 1
 
 
 # ── frames ─────────────────────────────────────────────────────────────────────────────────────────────────

@@ -299,3 +299,18 @@ def test_a_list_learnt_here_takes_no_file(world, industry):
         lists.create(tx, **own, own=True, now=world.clock.now())
     with pytest.raises(Refused, match="learnt from verdicts"):
         industry.load(csv_of(rows_of(1)), name="removed-here/other")
+
+
+def test_a_list_with_a_wide_radius_does_not_grow_long(world, tmp_path, monkeypatch):
+    wide = Industry(world, tmp_path / "list.csv")
+    world.list_of(name="wide", pdq_radius=53)
+    monkeypatch.setattr("coverguard.policy.rules.WIDE_ENTRIES", 2)
+    assert counts(wide.load(csv_of(rows_of(1, 2)), name="wide"))[1] == 2
+    with pytest.raises(Refused, match="split the list"):
+        wide.load(csv_of(rows_of(1, 2, 3)), name="wide")
+    assert counts(wide.load(csv_of(rows_of(1, 2, 3))))[1] == 3
+
+
+def test_only_known_algorithms_are_read(industry):
+    with pytest.raises(BadListFile, match="no such algorithm; known are: pdq"):
+        industry.load("00", list_format=ListFormat.HEX, algorithm="luma.1")

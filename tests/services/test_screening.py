@@ -103,7 +103,7 @@ def test_refer(world, case):
     ("row", "rule", "reason"),
     [
         (near(picture(1), algorithm=Algorithm.PHASH256), {"phash256_radius": 20}, "second_opinion_only"),
-        (near(picture(1), bits=35), {"pdq_radius": 40}, "list_refers"),
+        (near(picture(1), bits=35), {"pdq_radius": 40}, "review_tier_only"),
     ],
     ids=["phash", "beyond 31"],
 )
@@ -173,7 +173,8 @@ def test_the_answer_says_what_it_was_judged_at(world):
     assert (stored.judged_seq, stored.format, stored.width) == (newest, "png", 128)
     assert stored.sha256 == fingerprint(picture(1)).digests["sha256"]
     views = world.rows("fingerprint_view", fingerprint_id=stored.id)
-    assert [view.pdq for view in views] == [one.signals["pdq"] for one in fingerprint(picture(1)).views]
+    seen = {one.name: one.signals["pdq"] for one in fingerprint(picture(1)).views}
+    assert {view.name: view.pdq for view in views if not view.name.startswith("list/")} == seen
 
 
 def test_a_review_is_owed_in_time_and_not_later_for_a_second_look(world):

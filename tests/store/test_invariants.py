@@ -270,6 +270,8 @@ RULES = {
         ("fingerprint_view", {"quality": -1}),
         ("fingerprint_view", {"quality": 101}),
     ],
+    "ck_list_entry_algorithm_named": [("list_entry", {"algorithm": ""})],
+    "ck_match_algorithm_named": [("match", {"algorithm": ""})],
     "ck_screening_failure_has_a_start": [
         ("screening", FAILED | {"first_failed_at": None}),
         ("screening", {"first_failed_at": AT}),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -255,7 +256,7 @@ def _show(options: argparse.Namespace) -> int:
                 "pdq": row.pdq_radius,
                 "phash256": row.phash256_radius,
                 "negatives": "yes" if row.complement else "no",
-                "plug-ins": row.radii,
+                "plug-ins": _told_radii(row.radii),
                 "quality": row.quality_floor,
                 "rule": row.version,
             }
@@ -266,6 +267,11 @@ def _show(options: argparse.Namespace) -> int:
     else:
         table(rows, empty="no lists yet; see: coverguard lists add --help")
     return 0
+
+
+def _told_radii(stored_radii: str) -> str:
+    radii = json.loads(stored_radii)
+    return " ".join(f"{name}={radius}" for name, radius in sorted(radii.items())) or "-"
 
 
 def _switch(options: argparse.Namespace) -> int:

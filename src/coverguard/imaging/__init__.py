@@ -1,7 +1,7 @@
 """Bytes → fingerprint: everything matching needs to know of an upload, or the named reason why there is none.
 
 Total: any bytes end in a `Fingerprint` or in `ContentRejected`; nothing else is raised and nothing is logged.
-PIL, imagehash and pdqhash are used here and in `testing` only. Not here: thresholds, lists, a sandbox.
+PIL and imagehash are used here and in `testing` only. Not here: thresholds, lists, a sandbox.
 Decoders' warnings are silenced for the time of a call, which Python does for all threads at once: concurrent
 calls in one process may leave them silenced. The first call loads scipy, 0.3 s.
 """

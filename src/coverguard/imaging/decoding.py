@@ -31,6 +31,7 @@ from PIL import (
 )
 
 from coverguard.errors import ContentRejected, RejectReason
+from coverguard.imaging import diversity
 from coverguard.imaging.animation import Kept
 from coverguard.imaging.channels import BLACK, WHITE, Alpha, channels, over
 from coverguard.imaging.container import Container, Format
@@ -60,7 +61,9 @@ _TURNS = {
     7: (True, True, True),
     8: (True, False, True),
 }
-_DRAFT_SIDE = 320  # pixels of a JPEG's shorter side that a draft keeps at least
+_DRAFT_SIDE = 320  # pixels of a JPEG's shorter side that a draft keeps at least, and twice that of sharp type
+_HARD = 96  # levels by which brightness bends at a hard edge
+_HARD_SHARE = 0.004  # of all pixels
 _MOST_SIDE = 1_024  # twice what PDQ's reference takes, so that its pixels are among them
 _NUDGE = 1e-6  # of a pixel: keeps floor() of an exact position from falling to the pixel before
 
@@ -76,23 +79,37 @@ def looks(container: Container) -> Iterator[tuple[str, Raster]]:
         ContentRejected: UNSUPPORTED_FORMAT where this installation has no decoder for it.
         Exception: whatever a decoder raises.
     """
-    with _opened(container) as image:
-        shape = _Shape.of(image, container)
-        # an APNG's first picture may be for viewers that know no animation; browsers then start at the next
-        start = 1 if container.frames > 1 and getattr(image, "default_image", False) else 0
-        kept: Kept[_Frame] = Kept(always=start + 1)
-        for index in _drawn(image, container):
-            frame = shape.frame(image)
-            if index or container.frames > 1:
-                kept.offer(index, frame, frame.over(WHITE), frame.over(BLACK))
-            else:
-                kept.frames[index] = frame
-    frames = kept.frames
-    displayed = frames.pop(min(start, max(frames)))
+    frames, shape = _decoded(container, _DRAFT_SIDE)
+    if shape.reduction > 1 and _is_sharp_graphic(shape.raster(frames[0].rgb)):
+        frames, shape = _decoded(container, 2 * _DRAFT_SIDE)
+    displayed = frames.pop(min(shape.start, max(frames)))
     yield from _named(displayed, ("displayed", "raw", "on_black"), shape)
     for index, frame in frames.items():
         name = f"frame_{index}"
         yield from _named(frame, (name, f"{name}_raw", f"{name}_on_black"), shape, displayed.over(WHITE))
+
+
+def _decoded(container: Container, side: int) -> tuple[dict[int, _Frame], _Shape]:
+    """Return the frames to look at, by number; of a JPEG its shorter side has `side` pixels at least."""
+    with _opened(container) as image:
+        shape = _Shape.of(image, container, side)
+        kept: Kept[_Frame] = Kept(always=shape.start + 1)
+        for index in _drawn(image, container):
+            frame = shape.frame(image)
+            if container.frames > 1:
+                kept.offer(index, frame, frame.over(WHITE), frame.over(BLACK))
+            else:
+                kept.frames[index] = frame
+    return kept.frames, shape
+
+
+def _is_sharp_graphic(raster: Raster) -> bool:
+    """Say whether a draft shows type or the like, whose edges the reference samples finer than the draft.
+
+    A photograph may have as many hard edges; there they matter less, among all the rest.
+    """
+    bend = np.abs(np.diff(raster.pixels[::2, :, 1].astype(np.int16), n=2, axis=1))
+    return float((bend > _HARD).mean()) > _HARD_SHARE and diversity.is_low(raster, raster.whole)
 
 
 def displayed_size(container: Container) -> tuple[int, int]:
@@ -111,10 +128,7 @@ def _named(
     for name, pixels in zip(names, ways, strict=False):
         if not any(np.array_equal(pixels, other) for other in seen):
             seen.append(pixels)
-            yield (
-                name,
-                Raster(pixels=pixels, width=shape.width, height=shape.height, reduction=shape.reduction),
-            )
+            yield name, shape.raster(pixels)
 
 
 # ── decoders ───────────────────────────────────────────────────────────────────────────────────────────────
@@ -205,20 +219,28 @@ class _Shape:
     reduction: int  # pixels a side that one pixel of a draft stands for: 1, 2, 4 or 8
     turn: tuple[bool, bool, bool]
     depth: int
+    start: int  # the frame that is displayed first
 
     @classmethod
-    def of(cls, image: Image.Image, container: Container) -> _Shape:
+    def of(cls, image: Image.Image, container: Container, side: int) -> _Shape:
         """Measure, and have JPEGs decoded at a fraction of their size."""
         turn = _TURNS[orientation(container.exif)]
         width, height = image.size
         reduction = 1
         if container.format is Format.JPEG:
-            wanted = _reduction(width, height, turn)
+            wanted = _reduction(width, height, turn, side)
             image.draft(None, (width // wanted, height // wanted))
             reduction = round(width / image.width)
         if turn[2]:
             width, height = height, width
-        return cls(width=width, height=height, reduction=reduction, turn=turn, depth=container.depth)
+        # an APNG's first picture may be for viewers that know no animation; browsers then start at the next
+        start = int(container.frames > 1 and bool(getattr(image, "default_image", False)))
+        return cls(
+            width=width, height=height, reduction=reduction, turn=turn, depth=container.depth, start=start
+        )
+
+    def raster(self, pixels: Pixels) -> Raster:
+        return Raster(pixels=pixels, width=self.width, height=self.height, reduction=self.reduction)
 
     def frame(self, image: Image.Image) -> _Frame:
         """Return one decoded frame upright: colours, and alpha where any pixel is not opaque."""
@@ -237,12 +259,12 @@ class _Shape:
         return _Frame(rgb=np.ascontiguousarray(rgb), alpha=alpha)
 
 
-def _reduction(width: int, height: int, turn: tuple[bool, bool, bool]) -> int:
+def _reduction(width: int, height: int, turn: tuple[bool, bool, bool], side: int) -> int:
     """Return the fraction to decode at. A mirrored side is one of whole blocks, for its last comes first."""
     mirror, flip, _ = turn
     for reduction in (8, 4, 2):
         whole = not (mirror and width % reduction) and not (flip and height % reduction)
-        if whole and min(width, height) >= reduction * _DRAFT_SIDE:
+        if whole and min(width, height) >= reduction * side:
             return reduction
     return 1
 

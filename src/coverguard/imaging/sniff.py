@@ -17,6 +17,8 @@ from coverguard.imaging import boxes
 from coverguard.imaging.container import Container, Format
 from coverguard.imaging.limits import Limits
 
+__all__ = ["Container", "Format", "admit", "orientation", "sniff"]
+
 
 def sniff(data: bytes) -> Format | None:
     """Return the format that the first bytes name, or None for anything not on the list."""

@@ -26,7 +26,7 @@ THROUGH: Final = 0.62
 
 _AS_SURE = 0.75  # of the surest line through a place
 _REACH = 3  # pixels on either side that a step is compared with
-_FAINT = 4  # levels that a step has at least,
+_FAINT = 7  # levels that a step has at least,
 _USUAL = (0.5, 0.85)  # and more than one of these shares of all steps in the picture
 _CLEAR = 24  # levels that both steps of a thin line have at least
 _SPARSE = 5  # every so many pixels are looked at for what is usual

@@ -46,9 +46,8 @@ def word(
 
 def algorithm() -> tuple[Column[str], CheckConstraint]:
     """A hash's name: one of ours, or of a plug-in that this deployment has."""
-    return Column("algorithm", String(32), nullable=False), CheckConstraint(
-        "algorithm <> ''", name="algorithm"
-    )
+    check = CheckConstraint("algorithm <> ''", name="algorithm_named")
+    return Column("algorithm", String(32), nullable=False), check
 
 
 def exactly_one(*columns: str) -> str:

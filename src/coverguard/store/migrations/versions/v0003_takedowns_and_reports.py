@@ -320,7 +320,7 @@ def _widen() -> None:
         for column in columns:
             op.add_column(table, column)
         op.drop_constraint(op.f(f"ck_{table}_algorithm"), table)
-        op.create_check_constraint(op.f(f"ck_{table}_algorithm"), table, ALGORITHM)
+        op.create_check_constraint(op.f(f"ck_{table}_algorithm_named"), table, ALGORITHM)
     op.create_check_constraint(op.f("ck_match_tier"), "match", TIERS)
     op.drop_constraint(op.f("ck_screening_reason"), "screening")
     op.create_check_constraint(op.f("ck_screening_reason"), "screening", REASONS)
@@ -469,7 +469,7 @@ def _list_entry() -> None:
         sa.Column("changed_seq", sa.BigInteger(), nullable=False),
         sa.Column("withdrawn_at", sa.BigInteger(), nullable=True),
         *_of_entries(),
-        sa.CheckConstraint(ALGORITHM, name=op.f("ck_list_entry_algorithm")),
+        sa.CheckConstraint(ALGORITHM, name=op.f("ck_list_entry_algorithm_named")),
         sa.CheckConstraint(f"cap {ACTIONS}", name=op.f("ck_list_entry_cap")),
         sa.CheckConstraint(CATEGORIES, name=op.f("ck_list_entry_category")),
         sa.CheckConstraint(OPINIONS, name=op.f("ck_list_entry_opinion")),
@@ -507,7 +507,7 @@ def _match() -> None:
         sa.Column("judged_seq", sa.BigInteger(), nullable=False),
         *_of_matches(),
         sa.CheckConstraint(f"action {ACTIONS}", name=op.f("ck_match_action")),
-        sa.CheckConstraint(ALGORITHM, name=op.f("ck_match_algorithm")),
+        sa.CheckConstraint(ALGORITHM, name=op.f("ck_match_algorithm_named")),
         sa.CheckConstraint(CATEGORIES, name=op.f("ck_match_category")),
         sa.CheckConstraint(OPINIONS, name=op.f("ck_match_opinion")),
         sa.CheckConstraint(TIERS, name=op.f("ck_match_tier")),
