@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import platform
 import secrets
 import sys
@@ -47,6 +48,7 @@ PAGE = Path(__file__).resolve().parents[1] / "docs" / "recall.md"
 LONGEST = 1_200  # pixels a side that pictures of a folder are shrunk to
 SMALL = 160  # pixels a side of the pictures that false pairs are counted on
 BATCH = 500
+THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")  # one core is what is measured
 PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".avif", ".bmp", ".tif", ".tiff")
 
 
@@ -218,6 +220,8 @@ def _shown(value: object) -> str:
 def main() -> None:
     """Measure and tell."""
     options = _options()
+    if any(os.environ.get(name) != "1" for name in THREADS):  # numpy reads them once, when it is imported
+        os.execve(sys.executable, [sys.executable, *sys.argv], {**os.environ, **dict.fromkeys(THREADS, "1")})
     seed = options.seed if options.seed is not None else secrets.randbelow(10**6)
     if options.false_pairs:
         _tell_false_pairs(false_pairs(options.false_pairs, seed=seed), seed, as_json=options.json)

@@ -123,13 +123,13 @@ def drafted(data):
     return found
 
 
-DRAFTED = [(640, 640), (1280, 720), (1300, 1300), (1023, 1537)]
+DRAFTED = [(640, 640, 7), (640, 640, 8), (960, 650, 7), (701, 1023, 8), (1290, 1280, 7)]
 
 
 @pytest.mark.thorough
 def test_a_draft_is_near_the_reference():
     distances = []
-    for kind, (width, height), seed in itertools.product(INFORMATIVE, DRAFTED, (7, 8)):
+    for kind, (width, height, seed) in itertools.product(INFORMATIVE, DRAFTED):
         image = Image.fromarray(pixels_of(kind, seed, width, height))
         data = encode(image, "JPEG", quality=85 + seed % 2 * 7, subsampling=2 * (seed % 2))
         full = np.asarray(Image.open(io.BytesIO(data)))
@@ -143,7 +143,7 @@ def test_a_draft_is_near_the_reference():
                 distances.append(apart(hashed.pdq, digest))
             mirrored = reference(part[:, ::-1])[0]
             assert apart(hashed.dihedral[DIHEDRAL.index("mirrored")], mirrored) <= 14
-    assert len(distances) > 100
+    assert len(distances) > 50
     assert np.mean(distances) <= 2
     assert max(distances) <= 10
 

@@ -68,9 +68,9 @@ def picture(seed: int) -> bytes:
 
 
 @cache
-def fingerprint(data: bytes) -> Fingerprint:
+def fingerprint(data: bytes, *, for_lists: bool = False) -> Fingerprint:
     """The real one, once for the same bytes: nothing here is about imaging."""
-    return imaging.fingerprint(data)
+    return imaging.fingerprint(data, for_lists=for_lists)
 
 
 def person(name: str) -> Actor:

@@ -30,7 +30,7 @@ def test_a_deadly_cover_is_dead_lettered_withheld_and_redriven(settle, clean):
             with towns.process(place, "worker", "worker", command=bent) as worker:
                 upload = town.upload(deadly, listed=True)
                 queue.send([upload.body])
-                end, deaths = time.monotonic() + 120, 0
+                end, deaths = time.monotonic() + 200, 0
                 while not (queue.depth()["dead"] and town.answered() == len(town.uploads)):
                     assert time.monotonic() < end, (
                         f"{queue.depth()}, {deaths} deaths, {town.answered()} answers"

@@ -20,7 +20,7 @@ UNREADABLE = {
     "empty": "empty",
     "garbage": "unsupported_format",
     "html": "unsupported_format",
-    "truncated_jpeg": "truncated",
+    "magic_only": "truncated",
     "long_side_png": None,
     "text_bomb": "too_much_text",
     "many_frames_gif": "too_many_frames",

@@ -87,7 +87,7 @@ def _views(
             wholes.append(eye.view(name, raster.whole))
             parts.extend(islice(_parts(name, eye), _MOST_REGIONS - len(parts)))
             if for_lists and len(wholes) == 1:
-                crops = tuple(_crops(eye, wholes[0]))
+                crops = tuple(_crops(eye))
     return (*wholes, *parts), crops
 
 
@@ -121,14 +121,14 @@ def _parts(look: str, eye: _Eye) -> Iterator[View]:
         yield eye.at(raster).view(f"{look}/{name}", box)
 
 
-def _crops(eye: _Eye, displayed: View) -> Iterator[View]:
+def _crops(eye: _Eye) -> Iterator[View]:
     """Crops of a photograph, within its border if it has one; of a graphic there are none worth keeping."""
-    if displayed.low_diversity:
-        return
     trimmed = (
         box
         for name, raster, box in views.regions(eye.raster)
         if raster is eye.raster and name.startswith("trimmed")
     )
-    for name, box in listing.views_for_lists(eye.raster, within=next(trimmed, None)):
-        yield eye.view(name, box)
+    inside = next(trimmed, eye.raster.whole)
+    if not diversity.is_low(eye.raster, inside):
+        for name, box in listing.views_for_lists(eye.raster, within=inside):
+            yield eye.view(name, box)

@@ -142,9 +142,7 @@ class Screener:
         with watch.phase("match"):
             matches = knowledge.matches(fingerprint)
         decision = decide(matches, fingerprint)
-        displayed = fingerprint.views[0]
-        like_a_photograph = displayed.quality >= QUALITY_FLOOR and not displayed.low_diversity
-        if like_a_photograph and (for_lists or not isinstance(decision, Pass)):
+        if _like_a_photograph(fingerprint) and (for_lists or not isinstance(decision, Pass)):
             with watch.phase("fingerprint"):
                 fingerprint = self._with_parts(data, fingerprint)
         return decision, matches, fingerprint
@@ -163,6 +161,12 @@ class Screener:
             return Done(note=row.decision)
         wait = max(row.retry_at - self.clock.now(), 0)
         return Retry(after=timedelta(microseconds=wait), note="not_screened")
+
+
+def _like_a_photograph(seen: Fingerprint) -> bool:
+    """Whether there may be crops of it: as displayed, or of what is left without a border."""
+    displayed = (view for view in seen.views if view.name.startswith("displayed"))
+    return any(view.quality >= QUALITY_FLOOR and not view.low_diversity for view in displayed)
 
 
 def _may_improve(row: Row[Any]) -> bool:

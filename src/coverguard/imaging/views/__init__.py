@@ -19,14 +19,16 @@ import numpy as np
 
 from coverguard.imaging.raster import Box, Raster
 from coverguard.imaging.views import borders, grids, rectangles, tilt
-from coverguard.imaging.views.plane import Plane, Rectangle
-from coverguard.imaging.views.seams import Seams, are_likely
+from coverguard.imaging.views.plane import Luma, Plane, Rectangle
+from coverguard.imaging.views.seams import Seams
 
 MOST: Final = 11
 """Regions that a raster has at most."""
 
 _SMALLEST = 48  # pixels of the raster that a region has a side at least
 _PLAIN = 24  # pixels of the small plane a side below which there are no seams
+_CLOSELY = 96  # pixels of it a side below which it is looked at closely at once
+_HINT = 0.5  # share of a rectangle's sides that must step, at half the size
 _CARDS = 4  # rectangles at most
 _ALIKE = 0.01  # of a side: edges nearer than this are the same
 _SAME_THING = 0.75  # overlap from which two rectangles are about the same thing
@@ -87,9 +89,9 @@ def _numbered(name: str, index: int) -> str:
 
 def _seamed(plane: Plane, place: Rectangle) -> tuple[list[Rectangle], list[Rectangle]]:
     """Return the parts of a place and the rectangles of the whole plane."""
-    if min(plane.small.shape) < _PLAIN or not are_likely(plane.small):
+    if min(plane.small.shape) < _PLAIN or not _may_have_seams(plane.small):
         return [], []
-    upright, level = Seams.of(plane.small), Seams.of(np.ascontiguousarray(plane.small.T))
+    upright, level = _seams(plane.small)
     cards: list[Rectangle] = []
     for card in rectangles.found(upright, level):
         if len(cards) == _CARDS:
@@ -97,6 +99,20 @@ def _seamed(plane: Plane, place: Rectangle) -> tuple[list[Rectangle], list[Recta
         if all(card.overlap(other) < _SAME_THING for other in cards):
             cards.append(card)
     return grids.parts(upright, level, place), cards
+
+
+def _may_have_seams(small: Luma) -> bool:
+    """Return whether a closer look is worth it: at half the size most photographs have no rectangle at all."""
+    height, width = (side // 2 * 2 for side in small.shape)
+    if min(height, width) < _CLOSELY:
+        return True
+    pairs = small[:height:2, :width] + small[1:height:2, :width]
+    half = (pairs[:, ::2] + pairs[:, 1::2]) >> 2
+    return bool(rectangles.found(*_seams(half), support=_HINT))
+
+
+def _seams(small: Luma) -> tuple[Seams, Seams]:
+    return Seams.of(small), Seams.of(np.ascontiguousarray(small.T))
 
 
 def _middle(whole: Rectangle) -> Iterator[tuple[str, Rectangle]]:

@@ -81,7 +81,8 @@ def _means(length: int) -> NDArray[np.float32]:
     count = min(_STRETCHES, length)
     stretch = np.arange(length) * count // length
     taken = stretch[:, np.newaxis] == np.arange(count)
-    return (taken / taken.sum(axis=0)).astype(np.float32)
+    means: NDArray[np.float32] = (taken / taken.sum(axis=0)).astype(np.float32)
+    return means
 
 
 def _leading(means: NDArray[np.float32]) -> tuple[int, int, float]:
@@ -90,13 +91,20 @@ def _leading(means: NDArray[np.float32]) -> tuple[int, int, float]:
     Plain lines may shade from one to the next; lines with more than one colour must be alike, and the border
     must then end all at once, or every sky would begin with one.
     """
-    grain = float(np.median(np.abs(means[1] - means[0]))) / _MEDIAN_OF_DIFFERENCES
+    grain = float(_middle(np.abs(means[1] - means[0]))) / _MEDIAN_OF_DIFFERENCES
     tolerance = min(max(4 * grain, _CALM), _ROUGH)
-    middle = np.median(means, axis=1)
+    middle = _middle(means)
     plain = _all_but_strays(np.abs(means - middle[:, np.newaxis]), tolerance)
-    plain &= np.abs(np.diff(middle, prepend=middle[:1])) <= tolerance
+    plain[1:] &= np.abs(np.diff(middle)) <= tolerance
     alike = _all_but_strays(np.abs(means - means[0]), tolerance)
     return _count(plain), _count(alike), tolerance
+
+
+def _middle(values: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the upper median along the last axis."""
+    place = values.shape[-1] // 2
+    middle: NDArray[np.float32] = np.partition(values, place, axis=-1)[..., place]
+    return middle
 
 
 def _count(border: NDArray[np.bool_]) -> int:

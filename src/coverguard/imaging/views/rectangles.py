@@ -18,8 +18,11 @@ _SURE = 0.6  # share of a side that must step for the side to speak for the rect
 _SEVERAL = 0.5  # what a rectangle is worth that a further seam cuts in two
 
 
-def found(upright: Seams, level: Seams) -> list[Rectangle]:
-    """Return all rectangles but the plane itself, those with the surest sides first."""
+def found(upright: Seams, level: Seams, *, support: float = SUPPORT) -> list[Rectangle]:
+    """Return all rectangles but the plane itself, those with the surest sides first.
+
+    `support` is the share of each side that must step.
+    """
     across, down = _pairs(upright), _pairs(level)
     boxes = np.concatenate((np.repeat(across, len(down), axis=0), np.tile(down, (len(across), 1))), axis=1)
     left, right, top, bottom = boxes.T
@@ -32,7 +35,7 @@ def found(upright: Seams, level: Seams) -> list[Rectangle]:
         )
     )
     own = np.stack((left == 0, right == upright.last, top == 0, bottom == level.last))
-    kept = (supports.min(axis=0) >= SUPPORT) & ~own.all(axis=0)
+    kept = (supports.min(axis=0) >= support) & ~own.all(axis=0)
     boxes, supports, own = boxes[kept], supports[:, kept], own[:, kept]
     scores = _scores(boxes / np.array([upright.last, upright.last, level.last, level.last]), supports, own)
     cut = _cut(upright, boxes[:, :2], boxes[:, 2:]) | _cut(level, boxes[:, 2:], boxes[:, :2])
@@ -70,5 +73,5 @@ def _cut(seams: Seams, sides: NDArray[np.int64], ends: NDArray[np.int64]) -> NDA
         np.broadcast_to(ends[:, :1], shape),
         np.broadcast_to(ends[:, 1:], shape),
     )
-    cut: NDArray[np.bool_] = (inside & (support >= SUPPORT)).any(axis=1)
+    cut: NDArray[np.bool_] = np.any(inside & (support >= SUPPORT), axis=1)
     return cut

@@ -31,8 +31,6 @@ _USUAL = (0.5, 0.85)  # and more than one of these shares of all steps in the pi
 _CLEAR = 24  # levels that both steps of a thin line have at least
 _SPARSE = 5  # every so many pixels are looked at for what is usual
 _LEAST = 0.3  # of the height: the gain that a line has at least
-_LIKELY = 0.2  # the same at half the size, where lines are fewer and less clear
-_CLOSELY = 96  # pixels a side below which a picture is small enough to be looked at closely
 _PLAIN_TO_SEE = 28  # levels that a step need never have more of
 _CROWD = 20  # lines that may be seams in a picture; of more, most are not
 _MOST = 12  # lines that are tried as sides, the longest
@@ -51,7 +49,7 @@ class Seams:
     @classmethod
     def of(cls, small: Luma) -> Seams:
         """Find them: where more lines seem to be seams than pictures have, only larger steps count."""
-        stepping, gains = _seen(small, least=_LEAST)
+        stepping, gains = _seen(small)
         inner = np.flatnonzero(gains)
         inner = inner[np.argsort(-gains[inner], kind="stable")][:_MOST]
         return cls(stepping, np.sort(np.concatenate(([0], inner, [len(gains) - 1]))))
@@ -59,7 +57,7 @@ class Seams:
     @property
     def last(self) -> int:
         """The right edge of the plane."""
-        return self.stepping.shape[1] - 1
+        return len(self.stepping[0]) - 1
 
     def support(
         self, line: NDArray[np.int64], start: NDArray[np.int64], end: NDArray[np.int64]
@@ -80,18 +78,7 @@ class Seams:
         return {first + line: float(share[line]) for line in lines.tolist()}
 
 
-def are_likely(small: Luma) -> bool:
-    """Return whether a closer look may find any upright or level seam: most photographs have none."""
-    height, width = (side // 2 * 2 for side in small.shape)
-    if min(height, width) < _CLOSELY:
-        return True
-    even, odd = small[:height:2, :width], small[1:height:2, :width]
-    pairs = even + odd
-    half = (pairs[:, ::2] + pairs[:, 1::2]) >> 2
-    return any(_seen(way, least=_LIKELY)[1].any() for way in (half, half.T))
-
-
-def _seen(small: Luma, *, least: float) -> tuple[NDArray[np.int16], NDArray[np.int16]]:
+def _seen(small: Luma) -> tuple[NDArray[np.int16], NDArray[np.int16]]:
     """Return how many pixels step above each place, and the gains of the lines that may be seams, else 0.
 
     Where more lines than pictures have seem to be seams, as between the blocks of a poor JPEG, those steps
@@ -100,8 +87,8 @@ def _seen(small: Luma, *, least: float) -> tuple[NDArray[np.int16], NDArray[np.i
     for share in _USUAL:
         steps = _steps(small, share)
         stepping = np.zeros((len(steps) + 1, steps.shape[1]), np.int16)
-        np.cumsum(steps, axis=0, out=stepping[1:])
-        gains = _gains(stepping, least=least)
+        np.cumsum(steps.view(np.int8), axis=0, out=stepping[1:])
+        gains = _gains(stepping)
         if np.count_nonzero(gains) <= _CROWD:
             break
     return stepping, gains
@@ -119,7 +106,9 @@ def _steps(small: Luma, usual: float) -> NDArray[np.bool_]:
         return steps
     wide = small[:, 2:] - small[:, :-2]  # around pixel x + 1
     size = np.abs(wide)
-    faint = min(max(_FAINT, int(np.quantile(size[::_SPARSE, ::_SPARSE], usual))), _PLAIN_TO_SEE)
+    some = size[::_SPARSE, ::_SPARSE].ravel()
+    place = int(usual * (some.size - 1))
+    faint = min(max(_FAINT, int(np.partition(some, place)[place])), _PLAIN_TO_SEE)
     larger = size + (size >> 1)
     larger += np.int16(faint)
     here = size[:, 2:-2]
@@ -140,14 +129,14 @@ def _add_thin_lines(out: NDArray[np.bool_], wide: Luma, size: Luma, larger: Luma
         out[row[thin], column[thin]] = True
 
 
-def _gains(stepping: NDArray[np.int16], *, least: float) -> NDArray[np.int16]:
+def _gains(stepping: NDArray[np.int16]) -> NDArray[np.int16]:
     """Return five times the steps less twice the pixels of each line's best stretch; 0 for most lines."""
     height = len(stepping) - 1
     best = np.zeros(stepping.shape[1], np.int16)
-    stepped = np.flatnonzero(3 * stepping[-1] >= least * height)  # others cannot reach it
+    stepped = np.flatnonzero(3 * stepping[-1] >= _LEAST * height)  # others cannot reach it
     gains = 5 * stepping[:, stepped] - np.arange(0, 2 * height + 1, 2, dtype=np.int16)[:, np.newaxis]
     best[stepped] = (gains - np.minimum.accumulate(gains, axis=0)).max(axis=0)
-    best[~(_peaks(best) & (best >= least * height))] = 0
+    best[~(_peaks(best) & (best >= _LEAST * height))] = 0
     best[[0, -1]] = 0
     return best
 

@@ -22,6 +22,7 @@ _LEAST, _MOST = math.tan(math.radians(0.6)), math.tan(math.radians(13))
 _DEEPEST = 0.45  # of the plane that a wedge may reach
 _NEAR_LINE = 1.5  # pixels that a wedge's edge may stray
 _SAMPLES = 160  # places a side at which the ground's depth is taken
+_TRIED = 12  # slopes, those that occur most often between places of a side
 _LONG = 0.18  # of a side that must lie along one line
 _SPREAD = math.radians(0.8)  # that the sides' angles may differ by
 _THERE = 255
@@ -141,8 +142,11 @@ def _slopes(things: NDArray[np.bool_], scale: float) -> list[float]:
     deep = depth[at].astype(np.float64)
     slopes = (deep[lag:] - deep[:-lag]) / (at[lag:] - at[:-lag])
     steep = np.abs(slopes * scale)
+    likely, often = np.unique(
+        np.round(slopes[(steep >= _LEAST / 2) & (steep <= 2 * _MOST)], 2), return_counts=True
+    )
     best = np.zeros(len(at), np.bool_)
-    for slope in np.unique(np.round(slopes[(steep >= _LEAST / 2) & (steep <= 2 * _MOST)], 2)).tolist():
+    for slope in likely[np.argsort(-often, kind="stable")[:_TRIED]].tolist():
         offsets = deep - slope * at
         on = np.abs(offsets - _commonest(offsets)) <= _NEAR_LINE
         if on.sum() > best.sum():

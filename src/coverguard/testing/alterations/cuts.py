@@ -21,8 +21,9 @@ _STORED = {2: Turn.FLIP_LEFT_RIGHT, 3: Turn.ROTATE_180, 6: Turn.ROTATE_90, 8: Tu
 
 def cropped(image: Image.Image, left: float, top: float, right: float, bottom: float) -> Image.Image:
     """Cut shares of width and height off each side."""
-    box = (left * image.width, top * image.height, (1 - right) * image.width, (1 - bottom) * image.height)
-    return image.crop(tuple(round(edge) for edge in box))  # type: ignore[arg-type] - four of them
+    width, height = image.size
+    first = round(left * width), round(top * height)
+    return image.crop((*first, round((1 - right) * width), round((1 - bottom) * height)))
 
 
 def crop(low: float, high: float) -> Alter:

@@ -59,7 +59,7 @@ class Dice:
 
     def company(self, side: int) -> Image.Image:
         """Return another picture, to stand beside or behind the altered one."""
-        drawn = pictures.draw(self.one_of(_COMPANY), self.whole(10**6, 10**7), side=min(side, 400))
+        drawn = pictures.draw(self.one_of(_COMPANY), self.whole(10**6, 10**7), side=min(side, 300))
         return drawn if drawn.width == side else drawn.resize((side, side))
 
 
