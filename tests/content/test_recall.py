@@ -21,13 +21,13 @@ BLIND = (
     "border_black", "border_white", "border_colour", "border_thick", "border_unequal", "border_noisy",
     "border_two_colours", "letterbox_wide", "letterbox_tall", "blurred_padding_wide", "text_above",
     "phone_dark", "phone_light", "phone_gallery", "desktop", "mirrored", "half_turn", "quarter_turn_left",
-    "orientation_tag_wrong", "collage_2x2", "side_by_side", "in_picture_large", "tilted_on_black",
-    "tilted_whole", "gif_later_frame", "apng_later_frame", "hidden_by_alpha", "mirror_border_jpeg",
+    "collage_2x2", "side_by_side", "in_picture_large", "tilted_on_black",
+    "tilted_whole", "gif_later_frame", "apng_later_frame", "mirror_border_jpeg",
 )  # fmt: skip
 SEEN = (
     "jpeg_low", "webp", "gif", "png_palette", "halved", "squeezed", "brighter", "contrast_up", "gamma_dark",
     "grey", "blurred", "noisy", "watermark", "caption_low", "logo", "crop_slight", "jpeg_cmyk",
-    "perspective_slight", "tilted_slightly",
+    "perspective_slight", "tilted_slightly", "orientation_tag_wrong", "hidden_by_alpha", "disc",
 )  # fmt: skip
 
 

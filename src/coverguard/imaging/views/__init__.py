@@ -102,7 +102,7 @@ def _seamed(plane: Plane, place: Rectangle) -> tuple[list[Rectangle], list[Recta
 
 
 def _may_have_seams(small: Luma) -> bool:
-    """Return whether a closer look is worth it: at half the size most photographs have no rectangle at all."""
+    """Return whether a closer look is worth it: at half the size most photographs have no rectangle."""
     height, width = (side // 2 * 2 for side in small.shape)
     if min(height, width) < _CLOSELY:
         return True
