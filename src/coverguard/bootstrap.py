@@ -149,7 +149,8 @@ class Deployment:
     def reporting(self, screener: Screener | None = None) -> Reporting:
         """The use cases of reports; covers that they have looked at again wait with the uploads."""
         mine = screener or self.screener()
-        letters = StaffBox.open_or_create(self.settings.home / "keys")
+        open_box = StaffBox.open_or_create if self.settings.embedded else StaffBox.existing
+        letters = open_box(self.settings.home / "keys")
         send, rules = self.queue(UPLOADS).send, self.settings.report_rules()
         return Reporting.beside(mine, keys=self.keys, letters=letters, send=send, rules=rules)
 
@@ -442,6 +443,5 @@ def prepare(home: Path) -> Prepared:
         starter.write_text(settings.STARTER, encoding="utf-8")
     with closing(Database(read.database_url)) as database:
         prepared = Prepared(revision=migrate(database), missing_roles=apply_roles(database))
-    if read.embedded:
-        StaffBox.open_or_create(home / "keys")  # so that the web processes need no worker to have started
+    StaffBox.open_or_create(home / "keys")  # once: on several hosts each worker would make its own
     return prepared

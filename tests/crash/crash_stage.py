@@ -305,7 +305,7 @@ class Stage:
 
     def decide(self, upload: Upload, outcome: VerdictOutcome, *, by: str) -> None:
         """A person claims and decides, and tries again until the verdict is in the ledger."""
-        for _ in range(5):
+        for _ in range(20):  # an attempt in nine dies in a storm
             if self.verdicts(upload, by=by):
                 return
             self.survive(partial(self._try_to_decide, self.item(upload), outcome, person(by)))
