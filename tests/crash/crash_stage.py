@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import copy
 import os
+import secrets
 import shutil
 import sqlite3
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import cache, partial
 from pathlib import Path
+
+import pytest
 
 from coverguard import imaging, settings
 from coverguard.acting import Enforcer
@@ -333,6 +336,17 @@ class Stage:
             "WHERE", "JOIN verdict ON verdict.item_id = case_item.id WHERE"
         )
         return int(str(self.one(query, *upload.key, by)))
+
+
+SHARES = [2, pytest.param(1, marks=[pytest.mark.long, pytest.mark.timeout(1800)])]
+"""Of all calls a fault is tried at: one in so many, others each run, and in the long run each."""
+
+
+def one_in(share: int, all_of_them: Iterable[tuple[int, str, str]]) -> list[tuple[int, str, str]]:
+    """Every second, third, … of them, from a random one on, which is printed."""
+    start = secrets.randbelow(share)
+    print(f"from the one numbered {start} on, one in {share}")
+    return list(all_of_them)[start::share]
 
 
 RETRYING = "SELECT id FROM screening WHERE retry_at IS NOT NULL"

@@ -18,12 +18,14 @@ import pytest
 from crash_ledger import difference, dump, outbox_faults
 from crash_stage import (
     ACTS_ARE_TAKEN_UP,
+    SHARES,
     SIDE,
     START,
     Bench,
     Checkpoint,
     Stage,
     add_list,
+    one_in,
     pdq_of,
     picture,
     sha256_of,
@@ -260,11 +262,12 @@ def variants(calls: list[str], kind: str) -> Iterator[tuple[int, str, str]]:
             yield number, name, "after"
 
 
+@pytest.mark.parametrize("share", SHARES)
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("step", STEPS)
-def test_a_fault_at_every_call_of_a_step_leaves_no_trace(clean, step, kind):
+def test_a_fault_at_every_call_of_a_step_leaves_no_trace(clean, step, kind, share):
     failures = {}
-    for number, name, when in variants(clean.calls[step], kind):
+    for number, name, when in one_in(share, variants(clean.calls[step], kind)):
         plan = FaultPlan(fail_at={number}, when=when, error=KINDS[kind])
         found = faults_of_run(clean, step, step, plan=plan)
         assert plan.failed == [name], "the run up to the fault is not the clean one"
