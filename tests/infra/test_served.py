@@ -146,6 +146,7 @@ class Deployment:
         script = load_script()
         plain, _, tables = script.document(script.outputs_of(described_as(outputs))).partition("\n[")
         more = 'modes = { playlist_cover = "watch" }\nlease = "20s"\nverdict_on_cli = true\n'
+        more += f'heads_prefix = "{self.ledger.name}/"\n'  # nobody can empty the stack's one bucket of heads
         people = '[people]\nroot = ["moderator", "list_editor", "list_reader", "operator", "auditor"]\n'
         self.home.mkdir(mode=0o700)
         (self.home / FILE).write_text(f"{plain}\n{more}\n[{tables}\n{people}", "utf-8")
@@ -308,7 +309,7 @@ def test_a_listed_picture_vanishes_and_every_role_had_what_it_needed(stack, depl
     assert platform.heard[good] == ["cover.cleared"]
     assert status_of(good_url) == 200
     until(deployment, lambda: kept(stack, listed), what="the vault has no locked copy")  # the block is faster
-    until(deployment, lambda: heads(stack), what="no head was archived")
+    until(deployment, lambda: heads(stack, deployment), what="no head was archived")
     until(deployment, deployment.ledger.seen_gone, what="nobody saw it gone")
 
     deployment.verify()
@@ -327,8 +328,9 @@ def kept(stack, data):
     return False
 
 
-def heads(stack):
-    listed = stack.client("s3", "Auditor").list_objects_v2(Bucket=stack.bucket("heads"), Prefix="heads/")
+def heads(stack, deployment):
+    s3, prefix = stack.client("s3", "Auditor"), f"{deployment.ledger.name}/"
+    listed = s3.list_objects_v2(Bucket=stack.bucket("heads"), Prefix=prefix)
     return listed["KeyCount"]
 
 

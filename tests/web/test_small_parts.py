@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import socket
+from contextlib import closing
 from datetime import timedelta
 from ipaddress import ip_network
 
@@ -13,11 +15,12 @@ from pydantic import ValidationError
 from starlette.requests import Request
 
 from coverguard.correspondence import ReportDetails, reference_in, unsealed
-from coverguard.errors import BadMessage
+from coverguard.errors import BadMessage, ConfigurationError
 from coverguard.model import Micros, later
 from coverguard.web.bodies import ReportBody
 from coverguard.web.networks import Buckets, Networks
 from coverguard.web.public import forms
+from coverguard.web.serving import bind
 
 START = Micros(1_800_000_000_000_000)
 
@@ -148,3 +151,10 @@ def test_only_its_form_is_looked_at_the_same_on_every_road(written: str):
 
 def test_details_that_were_sealed_before_there_was_one_are_read():
     assert unsealed(ReportDetails, b'{"category": "other"}').earlier_reference == ""
+
+
+def test_an_address_that_was_announced_takes_calls_before_anybody_serves_them():
+    with closing(bind("127.0.0.1", 0)) as listening:
+        socket.create_connection(listening.getsockname(), timeout=5).close()
+        with pytest.raises(ConfigurationError, match="--port"):
+            bind(*listening.getsockname())
