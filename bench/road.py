@@ -25,7 +25,7 @@ import numpy as np
 import pdqhash
 from PIL import Image
 
-from coverguard import bootstrap
+from coverguard import bootstrap, preparing
 from coverguard.hashlist import ListRow
 from coverguard.model import Algorithm, Category, ListAction
 from coverguard.policy import ListRule
@@ -66,7 +66,7 @@ def naive(covers: Sequence[bytes], listed: Sequence[int]) -> float:
 
 def road(covers: Sequence[bytes], listed: Sequence[int], home: Path) -> tuple[float, float, dict[str, float]]:
     """Wall seconds, processor seconds and milliseconds by phase of the whole road."""
-    bootstrap.prepare(home)
+    preparing.prepare(home)
     stream = io.StringIO()
     with bootstrap.deployment(home, log=Log(stream=stream)) as opened:
         store = bootstrap.folder_store(opened.settings)

@@ -45,7 +45,7 @@ from botocore.exceptions import ClientError
 from sqlalchemy import event
 from tqdm import tqdm
 
-from coverguard import bootstrap, imaging
+from coverguard import bootstrap, imaging, preparing
 from coverguard.aws import clients
 from coverguard.hashlist import ListRow
 from coverguard.matching import HammingIndex
@@ -106,7 +106,7 @@ def deployed(ground: Ground, name: str) -> Iterator[tuple[Stack, bootstrap.Deplo
     )
     stack.make()
     os.environ.update(stack.environment)
-    bootstrap.prepare(stack.home)
+    preparing.prepare(stack.home)
     with bootstrap.deployment(stack.home, log=Log(stream=None)) as parts:
         rule = ListRule(
             list_id=0, version=0, category=Category.OTHER, action=ListAction.HOLD, hold_budget=10**6

@@ -36,7 +36,7 @@ from botocore.client import BaseClient
 from botocore.exceptions import ClientError
 from tqdm import tqdm
 
-from coverguard import bootstrap
+from coverguard import bootstrap, preparing
 from coverguard.aws import clients
 from coverguard.lifecycle import TakedownState
 from coverguard.messages import Cover, CoverUploaded, StoredObject, from_micros
@@ -102,7 +102,7 @@ def deployed(servers: Servers, folder: Path) -> Iterator[Ground]:
         stack = Stack(servers=servers, home=folder / "home", more=more)
         stack.make()
         os.environ.update(stack.environment)
-        bootstrap.prepare(stack.home)
+        preparing.prepare(stack.home)
         keys = stack.home / "keys"
         with bootstrap.deployment(stack.home, log=Log(stream=None)) as parts:
             (keys / "catalogue.token").touch(mode=0o600)

@@ -42,7 +42,6 @@ from coverguard.ports import (
     Topic,
     UrlProbe,
 )
-from coverguard.preparing import prepare as prepare  # noqa: PLC0414 - made ready there, opened here
 from coverguard.relaying import Relay
 from coverguard.remote.catalogue import HttpCatalogue
 from coverguard.remote.probe import HttpProbe
@@ -159,7 +158,8 @@ class Deployment:
     def reporting(self, screener: Screener | None = None) -> Reporting:
         """The use cases of reports; covers that they have looked at again wait with the uploads."""
         mine = screener or self.screener()
-        letters = StaffBox.open_or_create(self.settings.home / "keys")
+        open_box = StaffBox.open_or_create if self.settings.embedded else StaffBox.existing
+        letters = open_box(self.settings.home / "keys")
         send, rules = self.queue(UPLOADS).send, self.settings.report_rules()
         return Reporting.beside(mine, keys=self.keys, letters=letters, send=send, rules=rules)
 

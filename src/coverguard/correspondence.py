@@ -8,7 +8,8 @@ by field, never by value. Knows no key and no store.
 from __future__ import annotations
 
 import base64
-from typing import Annotated, Literal, TypeVar
+import re
+from typing import Annotated, Final, Literal, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
@@ -19,6 +20,7 @@ from coverguard.model import Category, Surface
 MAX_COVERS = 100
 MAX_ACCOUNTS = 20
 MAX_TEXT = 10_000
+_REFERENCE: Final = re.compile(r"report-[0-9a-f]{16}")
 
 
 def _storable(value: str) -> str:
@@ -52,6 +54,7 @@ class ReportDetails(_Told):
     account_ids: Annotated[list[PlatformId], Field(max_length=MAX_ACCOUNTS)] = []
     text: Words = ""
     police_reference: Annotated[str, AfterValidator(_storable), Field(max_length=200)] = ""
+    earlier_reference: Annotated[str, Field(pattern="^(report-[0-9a-f]{16})?$")] = ""  # a hint, perhaps wrong
     contact: Annotated[str, AfterValidator(_storable), Field(max_length=320)] = ""
     urgent: bool = False  # a child is in danger, or it is happening now
     opted_out: bool = False  # wants no message about the outcome; the thread still shows the status
@@ -78,6 +81,12 @@ class Mail(_Told):
 
 
 T = TypeVar("T", bound=_Told)
+
+
+def reference_in(text: str) -> str:
+    """The reference that somebody wrote down, or nothing where it has not the form of one."""
+    written = text.strip().lower()
+    return written if _REFERENCE.fullmatch(written) else ""
 
 
 def to_seal(told: _Told) -> bytes:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from coverguard import bootstrap, settings
-from coverguard.errors import TransientError
+from coverguard.errors import ConfigurationError, TransientError
 from coverguard.local.boxes import staff_public_key
 from coverguard.local.clock import SystemClock
 from coverguard.local.keys import RECEIPT, LocalKeys, LocalSigner, PublicKeys
@@ -87,12 +87,13 @@ class Front:
 
     @contextmanager
     def _desk(self) -> Iterator[Desk]:
+        signer = self._signer()
         counting = Counting(self._count)
         try:
             yield Desk(
                 queue=self.queue,
                 database=self.database,
-                signer=LocalSigner.open_or_create(self.keys, name=RECEIPT),
+                signer=signer,
                 staff_key=staff_public_key(self.keys),
                 clock=self.clock,
                 counting=counting,
@@ -102,6 +103,15 @@ class Front:
             )
         finally:
             counting.close()
+
+    def _signer(self) -> LocalSigner:
+        signer = LocalSigner.open_or_create(self.keys, name=RECEIPT)
+        if not PublicKeys.beside(self.keys, name=RECEIPT).knows(signer.key_id):
+            raise ConfigurationError(
+                f"{RECEIPT}.pub is not of {RECEIPT}.key, and nobody could verify a receipt; keep the old "
+                f"one as {RECEIPT}-YEAR-MONTH.pub, of when it was retired"
+            )
+        return signer
 
     def _count(self, account_ids: Sequence[str]) -> Mapping[str, int]:
         with self.database.reading() as tx:

@@ -342,9 +342,7 @@ def _hex_reader(algorithm: Algorithm | None) -> Reader:
 W = TypeVar("W", bound=StrEnum)
 
 
-def _row(
-    fields: Fields, *, algorithms: Mapping[str, Algorithm], valid: Valid, id_bytes: int
-) -> ListRow:
+def _row(fields: Fields, *, algorithms: Mapping[str, Algorithm], valid: Valid, id_bytes: int) -> ListRow:
     algorithm = algorithms.get(name) if isinstance(name := fields.get("algorithm"), str) else None
     if algorithm is None:
         raise _Fault("algorithm is not a word coverguard knows")

@@ -176,6 +176,7 @@ class ContentReported(_Event):
     covers: Annotated[list[Cover], Field(max_length=100)] = []
     playlist_ids: Annotated[list[PlatformId], Field(max_length=100)] = []
     text: Text = ""
+    earlier_reference: Annotated[str, Field(max_length=MAX_ID_BYTES)] = ""  # no reference of ours: left out
 
 
 # ── reports, between coverguard's own processes ────────────────────────────────────────────────────────────

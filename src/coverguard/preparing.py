@@ -32,6 +32,5 @@ def prepare(home: Path) -> Prepared:
         starter.write_text(settings.STARTER, encoding="utf-8")
     with closing(Database(read.database_url)) as database:
         prepared = Prepared(revision=migrate(database), missing_roles=apply_roles(database))
-    if read.embedded:
-        StaffBox.open_or_create(home / "keys")  # so that the web processes need no worker to have started
+    StaffBox.open_or_create(home / "keys")  # once: on several hosts each worker would make its own
     return prepared

@@ -78,7 +78,7 @@ class Aws:
         return CloudFrontCdn(clients.cloudfront(), distribution=distribution, clock=self._clock)
 
     def heads(self) -> S3Heads:
-        return S3Heads(self._s3, bucket=self._settings.heads_bucket)
+        return S3Heads(self._s3, bucket=self._settings.heads_bucket, prefix=self._settings.heads_prefix)
 
     def pager(self) -> Pager:
         return SnsPager(self._sns, topic=self._settings.alarm_topic)

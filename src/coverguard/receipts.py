@@ -52,6 +52,9 @@ OPT_OUT: Final = (
     "You can ask not to be told the outcome: say so when you report, or add it to the report later."
     " The report's page still shows it to whoever has reference and token."
 )
+FOLLOWS_ON: Final = (
+    "You told us that this follows on {reference}. Keep both receipts: each has a token of its own."
+)
 CONFIDENTIAL: Final = "The person you reported is never told who reported."
 
 
@@ -99,6 +102,8 @@ def receipt(filing: Filing, targets: Targets) -> dict[str, Any]:
         "named": named(told, filing.public_covers),
         "text_given": bool(told.text),
         "police_reference": told.police_reference,
+        "earlier_reference": told.earlier_reference,  # as told: whether there is one, nobody has looked
+        "earlier_reference_text": _follows_on(told.earlier_reference),
         "contact_given": bool(told.contact),
         "opted_out": told.opted_out,
         "notes": [*filing.notes],
@@ -153,6 +158,10 @@ def next_steps(told: ReportDetails, targets: Targets, *, urgent: bool) -> list[d
     said = "The outcome is on the report's page."
     steps.append((said if told.opted_out else f"{said} You are told once.", "when it is decided"))
     return [{"what": what, "within": within} for what, within in steps]
+
+
+def _follows_on(reference: str) -> str:
+    return FOLLOWS_ON.format(reference=reference) if reference else ""
 
 
 def _within(span: timedelta) -> str:

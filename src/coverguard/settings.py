@@ -70,6 +70,7 @@ class Settings:
     vault_bucket: str = "vault"
     vault_kms_key: str = ""  # of the vault's copies; nothing: the bucket's own
     heads_bucket: str = ""  # locked, for the audit trail's signed heads; nothing: a folder in the home
+    heads_prefix: str = "heads/"  # of this ledger's heads in that bucket, which nobody can empty
     trust_object_metadata: bool = False  # whether platform services alone write the objects' metadata
     catalogue_url: str = ""  # of the platform's own list of what an account has; nothing: it has none
     cloudfront_distribution: str = ""  # whose copies are invalidated; nothing: there is no CDN
@@ -230,6 +231,8 @@ def _require_sense(read: Settings) -> None:
         raise ConfigurationError(f"{FILE}: setting decoding_time: must not be shorter than decoding_cpu")
     if read.heads_bucket in {*read.readable_buckets, read.vault_bucket}:
         raise ConfigurationError(f"{FILE}: setting heads_bucket: must be a bucket of its own")
+    if not re.fullmatch(r"(?:[A-Za-z0-9_-]+/)+", read.heads_prefix):
+        raise ConfigurationError(f"{FILE}: setting heads_prefix: must be a folder's name such as heads/")
     if read.object_store == "s3" and "{port}" in read.public_url:
         raise ConfigurationError(f"{FILE}: setting public_url: how does the public ask for an object on S3?")
     _require_database(read.database_url)

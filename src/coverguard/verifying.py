@@ -1,7 +1,6 @@
 """Invariants as code: is every promise kept that this release can check?
 
 Each check asks the world again (URLs, the store, the sealed rows) and returns what breaks it, by reference.
-`owed` is not broken: something was stored that no part of this release acts on yet, and it says so.
 """
 
 from __future__ import annotations
@@ -46,11 +45,10 @@ class Finding:
     check: str
     promise: str
     found: Sequence[str]  # references or counts, never contents
-    owed: bool = False  # known to be unserved by this release, shown and not counted as broken
 
     @property
     def broken(self) -> bool:
-        return bool(self.found) and not self.owed
+        return bool(self.found)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,25 +65,22 @@ class Verifier:
 
     def run(self) -> list[Finding]:
         """Check everything; a check that cannot be made raises, and nothing is taken for kept."""
-        checks: Sequence[tuple[str, str, Callable[[], Sequence[str]], bool]] = (
-            ("held_covers_gone", "no held cover is public, asked anew", self._reachable, False),
-            ("every_announced_answered", "every announced cover has an answer", self._unanswered, False),
-            ("failures_withheld", "what could not be screened is withheld", self._unwithheld, False),
-            ("quarantines_settled", "no quarantine is unsettled", self._unsettled, False),
-            ("outbox_sent", "every owed event was sent", self._unsent, False),
-            ("no_dead_letters", "no message is dead-lettered", self._dead, False),
-            ("obligations_in_time", "nothing we owe people is overdue", self._overdue, False),
-            ("lists_open", "every sealed list row opens with our key", self._sealed, False),
-            ("audit_unchanged", "the audit trail is as it was written and sealed", self._altered, False),
-            ("events_served", "terminations and reports are acted on", self._unserved, False),
+        checks: Sequence[tuple[str, str, Callable[[], Sequence[str]]]] = (
+            ("held_covers_gone", "no held cover is public, asked anew", self._reachable),
+            ("every_announced_answered", "every announced cover has an answer", self._unanswered),
+            ("failures_withheld", "what could not be screened is withheld", self._unwithheld),
+            ("quarantines_settled", "no quarantine is unsettled", self._unsettled),
+            ("outbox_sent", "every owed event was sent", self._unsent),
+            ("no_dead_letters", "no message is dead-lettered", self._dead),
+            ("obligations_in_time", "nothing we owe people is overdue", self._overdue),
+            ("lists_open", "every sealed list row opens with our key", self._sealed),
+            ("audit_unchanged", "the audit trail is as it was written and sealed", self._altered),
+            ("events_served", "terminations and reports are acted on", self._unserved),
             ("takedowns_served", "accounts that are to be dark are verified dark, in time",
-             self._takedowns, False),
-            ("contacts_reviewed", "help contacts on receipts were reviewed in time", self._contacts, True),
+             self._takedowns),
+            ("contacts_reviewed", "help contacts on receipts were reviewed in time", self._contacts),
         )  # fmt: skip
-        return [
-            Finding(check=name, promise=promise, found=list(check()), owed=owed)
-            for name, promise, check, owed in checks
-        ]
+        return [Finding(check=name, promise=promise, found=list(check())) for name, promise, check in checks]
 
     def _reachable(self) -> Sequence[str]:
         with self.database.reading() as tx:

@@ -267,6 +267,8 @@ class Watch:
         gauge("coverguard_unanswered_oldest_seconds", standing.unanswered_oldest)
         gauge("coverguard_holds_not_gone", standing.not_gone)
         gauge("coverguard_holds_not_gone_oldest_seconds", standing.not_gone_oldest)
+        gauge("coverguard_takedowns_not_verified", standing.takedowns_unverified)
+        gauge("coverguard_takedowns_not_verified_oldest_seconds", standing.takedowns_unverified_oldest)
         gauge("coverguard_audit_unsealed", standing.audit_unsealed)
         gauge("coverguard_audit_unsealed_oldest_seconds", standing.audit_unsealed_oldest)
         for kind, known in ALARMS.items():

@@ -26,7 +26,7 @@ from urllib.parse import quote
 import httpx
 from sqlalchemy import text
 
-from coverguard import bootstrap, receipts
+from coverguard import bootstrap, preparing, receipts
 from coverguard.local.keys import PublicKeys
 from coverguard.messages import Cover
 from coverguard.model import Surface
@@ -347,7 +347,7 @@ def opened(
         stack.make()
         for name, value in stack.environment.items():
             cleaning.enter_context(_variable(name, value))
-        bootstrap.prepare(home)
+        preparing.prepare(home)
         (home / "keys").mkdir(mode=0o700, exist_ok=True)
         token = home / "keys" / "catalogue.token"
         token.touch(mode=0o600)

@@ -155,10 +155,13 @@ def next_day(town: Open, parent: Reporter, first: Receipt, hers: Sequence[Upload
     """(b) A second report the next day joins the same case, is more pressing, and resets no clock."""
     a_day_passes(town, first)
     before, clocks = reported(town, first), running_clocks(town)
-    second = parent.report(account_ids=[HER], text="is anybody looking at this?")
+    named = {"account_ids": [HER], "earlier_reference": first.reference}
+    second = parent.report(**named, text="is anybody looking at this?")
     assert town.holds(second.envelope)
+    assert first.reference in second.document["earlier_reference_text"]
     town.wait(lambda: entries_of(town, second, "status"), what="the second report is not taken in")
     after, repeat = reported(town, first), reported(town, second)
+    assert repeat.earlier_ref == first.reference
     assert repeat.repeats_id == after.id  # what refers to the first is for staff: reporters learn of nobody
     assert (before.repeats, after.repeats) == (0, 1)
     assert before.priority < after.priority == repeat.priority

@@ -8,7 +8,7 @@ import time
 import pytest
 from sqlalchemy import text
 
-from coverguard import bootstrap
+from coverguard import bootstrap, preparing
 from coverguard.aws import clients
 from coverguard.hashlist import ListRow
 from coverguard.imaging import fingerprint
@@ -46,7 +46,7 @@ def stack(tmp_path, ministack, postgres, monkeypatch):
     made.buckets.client.put_bucket_notification_configuration(
         Bucket=made.bucket("public"), NotificationConfiguration={"QueueConfigurations": [to]}
     )
-    bootstrap.prepare(made.home)
+    preparing.prepare(made.home)
     yield made
     postgres.drop_database(made.name)
 

@@ -15,7 +15,7 @@ import pytest
 from sqlalchemy import text
 from sqs_place import caller, make_place
 
-from coverguard import bootstrap
+from coverguard import bootstrap, preparing
 from coverguard.aws import clients
 from coverguard.settings import FILE, QUEUES
 from coverguard.telemetry import Log
@@ -86,7 +86,7 @@ def make_town(tmp_path, ministack, monkeypatch):
         home.mkdir(mode=0o700)
         addresses = [f'{name} = "{place.url}"' for name, place in places.items()]
         (home / FILE).write_text("\n".join([*lines, "[queues]", *addresses]))
-        bootstrap.prepare(home)
+        preparing.prepare(home)
         opened.append(bootstrap.deployment(home, log=Log(stream=None)))
         return Town(opened[0].__enter__(), places)
 

@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from coverguard import bootstrap
+from coverguard import preparing
 from coverguard.access import TABLE, Role, Verb
 from coverguard.cli import main, parser
 from coverguard.cli.admission import COMMANDS, Roleless, leaves
@@ -100,7 +100,7 @@ def host(tmp_path_factory: pytest.TempPathFactory) -> Host:
     file = folder / "file.csv"
     file.write_text("id,algorithm,digest\n", encoding="utf-8")
     made = Host(folder / "home", file)
-    bootstrap.prepare(made.home)
+    preparing.prepare(made.home)
     return made
 
 

@@ -81,6 +81,28 @@ def test_from_the_list_to_the_end(machine):
 
 
 @pytest.mark.process
+def test_staff_is_told_what_an_earlier_reference_is(machine):
+    cover = {"id": "c-unknown", "version": 1, "surface": "track_art"}
+    machine.report(covers=[cover])
+    (first,) = json.loads(machine("reports", "--json"))
+    assert json.loads(machine("reports", "show", first["report"], "--json"))["follows_on"] is None
+    assert "follows on" not in machine("reports", "show", first["report"])
+    told = {
+        first["report"]: ("same_account", "a report about the same account"),
+        "report-0000000000000000": ("unknown", "no report that we have"),
+    }
+    known = {first["report"]}
+    for number, (named, (word, words)) in enumerate(told.items()):
+        machine.report(event_id=f"e-{number + 2}", covers=[cover], earlier_reference=named)
+        (newest,) = {one["report"] for one in json.loads(machine("reports", "--json"))} - known
+        known.add(newest)
+        shown = machine("reports", "show", newest)
+        assert f"follows on {named}, as the reporter says: {words}\n" in shown
+        as_json = json.loads(machine("reports", "show", newest, "--json"))
+        assert as_json["follows_on"] == {"report": named, "is": word}
+
+
+@pytest.mark.process
 @pytest.mark.parametrize("role", ["support", "trusted_flagger", "hotline", "operator", "auditor"])
 def test_whom_no_report_is_shown(machine, role):
     machine.i_am(role)

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import copy
 import os
+import secrets
 import shutil
 import sqlite3
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import cache, partial
 from pathlib import Path
 
+import pytest
+
 from coverguard import imaging, settings
 from coverguard.acting import Enforcer
-from coverguard.bootstrap import INCOMING, UPLOADS, Deployment, prepare
+from coverguard.bootstrap import INCOMING, UPLOADS, Deployment
 from coverguard.errors import TransientError
 from coverguard.hashlist import ListRow
 from coverguard.local.cdn import NoCdn
@@ -34,6 +37,7 @@ from coverguard.model import (
     VerdictOutcome,
 )
 from coverguard.policy import ListRule
+from coverguard.preparing import prepare
 from coverguard.review import Opinion
 from coverguard.screening import Screener
 from coverguard.store import lists
@@ -305,7 +309,7 @@ class Stage:
 
     def decide(self, upload: Upload, outcome: VerdictOutcome, *, by: str) -> None:
         """A person claims and decides, and tries again until the verdict is in the ledger."""
-        for _ in range(5):
+        for _ in range(20):  # an attempt in nine dies in a storm
             if self.verdicts(upload, by=by):
                 return
             self.survive(partial(self._try_to_decide, self.item(upload), outcome, person(by)))
@@ -333,6 +337,17 @@ class Stage:
             "WHERE", "JOIN verdict ON verdict.item_id = case_item.id WHERE"
         )
         return int(str(self.one(query, *upload.key, by)))
+
+
+SHARES = [2, pytest.param(1, marks=[pytest.mark.long, pytest.mark.timeout(1800)])]
+"""Of all calls a fault is tried at: one in so many, others each run, and in the long run each."""
+
+
+def one_in(share: int, all_of_them: Iterable[tuple[int, str, str]]) -> list[tuple[int, str, str]]:
+    """Every second, third, … of them, from a random one on, which is printed."""
+    start = secrets.randbelow(share)
+    print(f"from the one numbered {start} on, one in {share}")
+    return list(all_of_them)[start::share]
 
 
 RETRYING = "SELECT id FROM screening WHERE retry_at IS NOT NULL"

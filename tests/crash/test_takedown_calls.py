@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from crash_ledger import outbox_faults
-from crash_stage import START, Bench, Checkpoint, Stage, picture
+from crash_stage import SHARES, START, Bench, Checkpoint, Stage, one_in, picture
 
 from coverguard.errors import TransientError
 from coverguard.messages import AccountReinstated, AccountTerminated, from_micros
@@ -120,9 +120,10 @@ def variants(calls: list[str], kind: str) -> Iterator[tuple[int, str, str]]:
             yield number, name, "after"
 
 
+@pytest.mark.parametrize("share", SHARES)
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("step", ["terminated", "reinstated"])
-def test_a_fault_at_every_call_leaves_nothing_behind(scene: Scene, step: str, kind: str) -> None:
+def test_a_fault_at_every_call_leaves_nothing_behind(scene: Scene, step: str, kind: str, share: int) -> None:
     plan = FaultPlan()
     with scene.bench.stage(scene.start(step), plan=plan) as stage:
         go(step, stage)
@@ -130,7 +131,7 @@ def test_a_fault_at_every_call_leaves_nothing_behind(scene: Scene, step: str, ki
         finish(stage)
         assert not faults(scene, step, stage)
     failures = {}
-    for number, name, when in variants(calls, kind):
+    for number, name, when in one_in(share, variants(calls, kind)):
         plan = FaultPlan(fail_at={number}, when=when, error=KINDS[kind])
         with scene.bench.stage(scene.start(step), plan=plan) as stage:
             go(step, stage)

@@ -25,7 +25,7 @@ from urllib.parse import urlsplit
 import stories
 from sqlalchemy import text
 
-from coverguard import bootstrap
+from coverguard import bootstrap, preparing
 from coverguard.hashlist import ListRow
 from coverguard.imaging import fingerprint
 from coverguard.model import Algorithm, Category, ListAction, Mode, Surface
@@ -73,7 +73,7 @@ class Place:
 @contextlib.contextmanager
 def embedded(home):
     """SQLite, a folder and its file server."""
-    bootstrap.prepare(home)
+    preparing.prepare(home)
     with socket.socket() as asking:
         asking.bind(("127.0.0.1", 0))
         port = asking.getsockname()[1]
@@ -96,7 +96,7 @@ def on_servers(home, monkeypatch, *, sqs, s3, postgres, lease=LEASE, more=""):
     stack.make()
     for name, value in stack.environment.items():
         monkeypatch.setenv(name, value)
-    bootstrap.prepare(home)
+    preparing.prepare(home)
     with contextlib.ExitStack() as cleaning:
         ports = {"sqs": urlsplit(sqs.url).port, "s3": urlsplit(s3.url).port, "postgres": postgres.port}
         proxies = {name: cleaning.enter_context(Proxy(target=port)) for name, port in ports.items()}

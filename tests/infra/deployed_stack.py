@@ -10,6 +10,7 @@ What ministack (1.5.33) does other than AWS, and what is done about it, all in h
 - it wants `sqs:SendMessageBatch` by name, which on AWS is `sqs:SendMessage`: both are named, in what is
   allowed and in what is denied (`with_batches`);
 - it knows no `s3:object-lock-legal-hold`: the statement that rests on it is left out (`without_lock_keys`);
+- it knows no rule that lets one security group into another: the network is judged on the template only;
 - it knows no `kms:ViaService`, and S3 does not ask KMS: key use is judged on the template only;
 - it does not hold the account's root to an explicit denial: what must bind everybody is asked as an
   administrator's role instead.
@@ -49,7 +50,7 @@ PARAMETERS = {
     "DatabaseUrl": "postgresql://coverguard_worker@db.example.org:5432/coverguard",
     "MachinesArn": ROOT,
 }
-PROCESSES = ("Worker", "Keeper", "Migrator", "Operator", "Auditor")
+PROCESSES = ("Worker", "Keeper", "Migrator", "WebPublic", "WebPlatform", "Operator", "Auditor")
 BUCKETS = ("intake", "public", "vault", "heads")
 
 

@@ -58,6 +58,8 @@ RIGHTS = {
         ("heads", [*LIST, LOCKED], "how far is it archived, and does it lock?"),
     ),
     "Migrator": (),  # the database and nothing else
+    "WebPublic": (("reports", ["sqs:SendMessage"], "a receipt is signed when the queue has the report"),),
+    "WebPlatform": (("reports", ["sqs:SendMessage"], "the same; hiding goes to the ledger, not to AWS"),),
     "Operator": (
         *ACTING,
         (" ".join(DEAD), [*CONSUME, "sqs:GetQueueUrl"], "redrive takes dead letters"),

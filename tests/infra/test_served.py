@@ -2,14 +2,18 @@
 
 Settings come from the stack's outputs by `scripts/stack_settings.py`. A listed picture that is announced
 vanishes from its address, a harmless one stays, the platform hears of both, evidence is locked away, the
-audit trail's heads lie in their bucket, and no process was refused anything on the way. The address is served
-by a little front that reads the public bucket as the CDN would.
+audit trail's heads lie in their bucket, and no process was refused anything on the way. What is told to the
+web processes arrives, is hidden, and is answered. The address is served by a little front that reads the
+public bucket as the CDN would.
 """
 
+import base64
 import contextlib
 import json
 import os
+import re
 import secrets
+import shutil
 import signal
 import subprocess
 import sys
@@ -22,6 +26,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import ClassVar
 from urllib.parse import unquote
 
+import httpx
 import pytest
 from botocore.exceptions import ClientError
 from deployed_stack import described_as
@@ -29,7 +34,7 @@ from sqlalchemy import text
 from test_stack_settings import load_script
 
 from coverguard.imaging import fingerprint
-from coverguard.settings import DATABASE_VARIABLE
+from coverguard.settings import DATABASE_VARIABLE, FILE
 from coverguard.store.engine import Database
 from coverguard.store.roles import apply_roles
 from coverguard.testing.pictures import Kind, draw, encode
@@ -95,6 +100,8 @@ class Ledger:
         "Keeper": "coverguard_keeper",
         "Operator": "coverguard_operator",
         "Auditor": "coverguard_reader",
+        "WebPublic": "coverguard_public",
+        "WebPlatform": "coverguard_platform",
     }
 
     def __init__(self, postgres, name):
@@ -139,9 +146,10 @@ class Deployment:
         script = load_script()
         plain, _, tables = script.document(script.outputs_of(described_as(outputs))).partition("\n[")
         more = 'modes = { playlist_cover = "watch" }\nlease = "20s"\nverdict_on_cli = true\n'
+        more += f'heads_prefix = "{self.ledger.name}/"\n'  # nobody can empty the stack's one bucket of heads
         people = '[people]\nroot = ["moderator", "list_editor", "list_reader", "operator", "auditor"]\n'
         self.home.mkdir(mode=0o700)
-        (self.home / "coverguard.toml").write_text(f"{plain}\n{more}\n[{tables}\n{people}", "utf-8")
+        (self.home / FILE).write_text(f"{plain}\n{more}\n[{tables}\n{people}", "utf-8")
         self.run("Migrator", "migrate")
         apply_roles(self.ledger.database)
         self.ledger.make_logins()
@@ -158,14 +166,45 @@ class Deployment:
         done = subprocess.run(
             self._command(*arguments), env=self._environment(who), capture_output=True, text=True, check=False
         )
-        assert done.returncode == code, (arguments, done.stdout[-2000:], done.stderr[-2000:])
+        told = (
+            f"{' '.join(arguments)} ended with {done.returncode}:\n{done.stdout[-4000:]}{done.stderr[-2000:]}"
+        )
+        assert done.returncode == code, told
         return done.stdout
 
-    def start(self, who, name):
+    def verify(self):
+        """Ask whether every promise is kept; where a machine was too busy to answer, once more."""
+        try:
+            self.run("Operator", "verify")
+        except AssertionError as error:
+            if "could not be asked" not in str(error):
+                raise
+            self.run("Operator", "verify")
+
+    def start(self, who, name, *arguments, home=None):
         with (self.logs / f"{name}.log").open("wb") as log:
             self.processes[name] = subprocess.Popen(
-                self._command(name), env=self._environment(who), stderr=log
+                self._command(*(arguments or (name,)), home=home), env=self._environment(who), stderr=log
             )
+
+    def start_web(self, who, kind):
+        """Start a web process as on a host of its own: with settings, and a public key of the staff's."""
+        home = self.logs / kind
+        (home / "keys").mkdir(mode=0o700, parents=True)
+        home.chmod(0o700)
+        shutil.copy(self.home / FILE, home)
+        shutil.copy(self.home / "keys" / "letters.pub", home / "keys")  # a worker made it
+        self.start(who, f"web-{kind}", "web", kind, "--port", "0", home=home)
+        until(self, lambda: self._port(kind), what=f"web {kind} does not start")
+        return f"http://127.0.0.1:{self._port(kind)}"
+
+    def keys_of(self, kind):
+        """What a web process has in its key directory."""
+        return {path.name for path in (self.logs / kind / "keys").iterdir()}
+
+    def _port(self, kind):
+        said = re.search(rf'"web_{kind}_started".*"port":(\d+)', (self.logs / f"web-{kind}.log").read_text())
+        return said and int(said[1])
 
     def stop(self):
         for process in self.processes.values():
@@ -181,8 +220,8 @@ class Deployment:
         lines = [line for path in self.logs.glob("*.log") for line in path.read_text("utf-8").splitlines()]
         return [line for line in lines if any(word in line for word in STATEMENT_OF_TROUBLE)]
 
-    def _command(self, *arguments):
-        return [sys.executable, "-m", "coverguard.cli", "--home", str(self.home), *arguments]
+    def _command(self, *arguments, home=None):
+        return [sys.executable, "-m", "coverguard.cli", "--home", str(home or self.home), *arguments]
 
     def _environment(self, who):
         kept = {
@@ -270,10 +309,10 @@ def test_a_listed_picture_vanishes_and_every_role_had_what_it_needed(stack, depl
     assert platform.heard[good] == ["cover.cleared"]
     assert status_of(good_url) == 200
     until(deployment, lambda: kept(stack, listed), what="the vault has no locked copy")  # the block is faster
-    until(deployment, lambda: heads(stack), what="no head was archived")
+    until(deployment, lambda: heads(stack, deployment), what="no head was archived")
     until(deployment, deployment.ledger.seen_gone, what="nobody saw it gone")
 
-    deployment.run("Operator", "verify")
+    deployment.verify()
     deployment.run("Auditor", "verify", "audit")
     deployment.stop()
     assert deployment.trouble() == []
@@ -289,6 +328,97 @@ def kept(stack, data):
     return False
 
 
-def heads(stack):
-    listed = stack.client("s3", "Auditor").list_objects_v2(Bucket=stack.bucket("heads"), Prefix="heads/")
+def heads(stack, deployment):
+    s3, prefix = stack.client("s3", "Auditor"), f"{deployment.ledger.name}/"
+    listed = s3.list_objects_v2(Bucket=stack.bucket("heads"), Prefix=prefix)
     return listed["KeyCount"]
+
+
+# ── what people tell us ──────────────────────────────────────────────────────────────────────────────────
+
+
+def test_what_is_told_to_the_web_processes_is_receipted_served_and_answered(stack, deployment):
+    """Each has an AWS role, a database login and keys of its own: enough for all that it does."""
+    key = new_key(deployment, "support")  # makes the home's keys, too: a keeper alone may not
+    urls = shown(stack, deployment)
+    public = stranger(deployment.start_web("WebPublic", "public"))
+    desk = stranger(deployment.start_web("WebPlatform", "platform"))
+    with public, desk:
+        assert public.get("/healthz").status_code == desk.get("/healthz").status_code == 200
+        by_form = filed_by_form(public, playlist_cover=["formed"])
+        by_json = filed(public, covers=[{"id": "called", "surface": "playlist_cover"}])
+        desk.headers["Authorization"] = f"Bearer {key}"
+        by_support = filed(desk, account_ids=["uploader-of-told"])
+        hidden = desk.post("/v1/accounts/uploader-of-hidden/hide")
+        assert (hidden.status_code, hidden.json()["covers"]) == (202, 1)
+        for kind, receipt in (("public", by_form), ("public", by_json), ("platform", by_support)):
+            assert verdict_on(deployment, kind, receipt) == "valid"
+
+        for cover, url in urls.items():
+            until(deployment, lambda url=url: status_of(url) == 404, what=f"{cover} is still served")
+        for receipt in (by_form, by_json):
+            until(deployment, lambda of=receipt: "status" in thread(public, of), what="not answered")
+            assert thread(public, receipt)[:2] == ["report", "receipt"]
+        mine = f"/v1/reports/{by_support['document']['reference']}"
+        until(deployment, lambda: desk.get(mine).status_code == 200, what="support's report is not taken in")
+    assert deployment.keys_of("public") == {"letters.pub", "networks.key", "receipt.key", "receipt.pub"}
+    assert deployment.keys_of("platform") == {"letters.pub", "receipt.key", "receipt.pub"}
+    deployment.verify()
+    deployment.stop()
+    assert deployment.trouble() == []
+
+
+def shown(stack, deployment):
+    """Four harmless covers of four accounts, looked at and public; return their URLs by cover."""
+    platform, names = ThePlatform(stack), ("formed", "called", "told", "hidden")
+    urls = {}
+    for seed, cover in enumerate(names, start=51):
+        key = platform.upload(encode(draw(Kind.SCENE, seed, side=128)), cover=cover)
+        urls[cover] = f"{deployment.front}/{key}"
+    deployment.start("Worker", "worker")
+    deployment.start("Keeper", "keeper")
+    until(deployment, lambda: {*names} <= {*platform.listen()}, what="the covers are not looked at")
+    assert {status_of(url) for url in urls.values()} == {200}
+    return urls
+
+
+def stranger(address):
+    return httpx.Client(base_url=address, trust_env=False, timeout=60)
+
+
+def filed(client, **told):
+    """Report as a program does; return the receipt."""
+    answer = client.post("/v1/reports", json={"category": "child_abuse", **told})
+    assert answer.status_code == 202, answer.text
+    return answer.json()
+
+
+def filed_by_form(client, **named):
+    """Report as a person does; return the receipt that the page offers as a file."""
+    lines = {field: "\n".join(ids) for field, ids in named.items()}
+    answer = client.post("/reports", data={"category": "child_abuse", "text": "please look", **lines})
+    assert answer.status_code == 202, answer.text
+    (file,) = re.findall(r'name="file" value="([^"]+)"', answer.text)
+    return json.loads(base64.b64decode(file))
+
+
+def verdict_on(deployment, kind, receipt):
+    """What the command says of a receipt that has nothing but the file and the process's public key."""
+    file = deployment.logs / "receipt.json"
+    file.write_text(json.dumps(receipt), "utf-8")
+    key = deployment.logs / kind / "keys" / "receipt.pub"
+    said = deployment.run("Auditor", "receipt", "verify", str(file), "--key", str(key), "--json")
+    return json.loads(said)["verdict"]
+
+
+def new_key(deployment, role):
+    """A key of the platform's interface: the last word of what the command prints."""
+    return deployment.run("Operator", "keys", "add", f"the {role} desk", "--role", role).split()[-1]
+
+
+def thread(client, receipt):
+    """The kinds of its entries, as the reporter sees them."""
+    reference = receipt["document"]["reference"]
+    answer = client.post(f"/v1/reports/{reference}/thread", json={"token": receipt["token"]})
+    assert answer.status_code == 200, answer.text
+    return [entry["kind"] for entry in answer.json()["entries"]]

@@ -152,6 +152,8 @@ def test_every_parameter_has_a_default_or_says_why_not(template):
         ("PeopleArn", "arn:aws:iam::123456789012:role/moderators", "*"),
         ("MachinesArn", "arn:aws:iam::123456789012:user/host", "*"),
         ("NamePrefix", "coverguard-2", "Coverguard"),
+        ("LoadBalancerSecurityGroupId", "sg-0123456789abcdef0", "0.0.0.0/0"),
+        ("PlatformSecurityGroupId", "sg-01234567", "pl-01234567"),
     ],
 )
 def test_parameters_take_what_makes_sense_and_nothing_else(template, name, good, bad):
@@ -408,6 +410,18 @@ def test_who_may_take_a_role(template):
             r for r in one["AssumeRolePolicyDocument"]["Statement"] if "Service" in r.get("Principal", ())
         ]
         assert bool(services) == (name not in {"OperatorRole", "AuditorRole"})  # people are no machines
+
+
+def test_the_web_processes_reach_one_queue_and_nothing_else(template):
+    """Not even the other queue that the platform sends to: nobody terminates an account through a form."""
+    rights = allowed_in(template)
+    for who in ("WebPublic", "WebPlatform"):
+        assert rights[who] == {("sqs:SendMessage", "reports")}
+        named = {
+            name for name, one in template["Resources"].items()
+            if f'"{who}Role"' in json.dumps(one["Properties"])
+        }  # fmt: skip
+        assert named == {"WebPolicy", "ReportsPolicy", f"{who}Instance"}
 
 
 # ── alarms ───────────────────────────────────────────────────────────────────────────────────────────────

@@ -19,7 +19,12 @@ def test_every_kind_of_obligation_is_a_duty_with_an_alarm():
 
 
 def test_dates_warn_of_nothing_and_duties_do():
-    assert set(DUTIES) - WARNING == {"preservation_end", "suppression_review"}
+    silent = set(DUTIES) - WARNING
+    assert silent == {"preservation_end", "suppression_review", "repeat_review"}
+    assert ALARMS["report_overdue_repeated"].severity is Severity.PAGE, (
+        "rings as long as `repeat_review` runs"
+    )
+    assert ALARMS["overdue_repeat_review"].severity is Severity.TICKET
 
 
 def test_the_last_warning_wakes_somebody():

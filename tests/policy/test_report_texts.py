@@ -40,6 +40,9 @@ ALL = {
         for word in Outcome
         for machine in (True, False)
     },
+    "follows on": texts.told(
+        ReportDetails(category=Category.OTHER, earlier_reference="report-0123456789abcdef")
+    ),
     **{f"as {category.value}": texts.told(ReportDetails(category=category)) for category in Category},
 }
 
@@ -75,6 +78,7 @@ def test_a_report_is_read_as_it_was_told():
         account_ids=["u1"],
         text="He asks for more.",
         police_reference="CR/7",
+        earlier_reference="report-fedcba9876543210",
         contact="parent@example.org",
     )
     shown = texts.told(told).splitlines()
@@ -84,6 +88,7 @@ def test_a_report_is_read_as_it_was_told():
         "Named: profile picture c2",
         "Named: playlist p1",
         "Named: account u1, with everything it shows",
+        "Follows on: report-fedcba9876543210",
         "Police reference: CR/7",
         "",
         "He asks for more.",

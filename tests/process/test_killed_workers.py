@@ -17,7 +17,7 @@ from contextlib import ExitStack, contextmanager
 import pytest
 from sqlalchemy import text
 
-from coverguard import bootstrap
+from coverguard import bootstrap, preparing
 from coverguard.hashlist import ListRow
 from coverguard.imaging import fingerprint
 from coverguard.model import Algorithm, Category, ListAction, Surface
@@ -154,7 +154,7 @@ def town(tmp_path):
     seed = secrets.randbelow(10**6)
     print(f"seed {seed}")
     home = tmp_path / "home"
-    bootstrap.prepare(home)
+    preparing.prepare(home)
     with socket.socket() as asking:
         asking.bind(("127.0.0.1", 0))
         port = asking.getsockname()[1]

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
-from coverguard import bootstrap
+from coverguard import bootstrap, preparing
 from coverguard.bootstrap import Deployment
 from coverguard.messages import AccountReinstated, AccountTerminated, CoverUploaded, StoredObject, from_micros
 from coverguard.messages import Cover as CoverName
@@ -121,7 +121,7 @@ def street(tmp_path: Path) -> Iterator[Street]:
         port = free.getsockname()[1]
     # nobody answers for these covers here: their grace is not over while the test lasts
     (home / "coverguard.toml").write_text(f'file_server_port = {port}\ngrace = "1d"\n', encoding="utf-8")
-    bootstrap.prepare(home)
+    preparing.prepare(home)
     with ExitStack() as open_until_the_end:
         parts = open_until_the_end.enter_context(bootstrap.deployment(home, log=Log(stream=None)))
         open_until_the_end.enter_context(process(home, "files"))

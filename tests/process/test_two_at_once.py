@@ -6,7 +6,7 @@ import threading
 import pytest
 from sqlalchemy import text
 
-from coverguard import bootstrap
+from coverguard import bootstrap, preparing
 from coverguard.hashlist import ListRow
 from coverguard.imaging import fingerprint
 from coverguard.model import Algorithm, Category, Done, ListAction, Surface
@@ -31,7 +31,7 @@ COUNTED = (
 
 @pytest.fixture
 def home(tmp_path):
-    bootstrap.prepare(tmp_path / "home")
+    preparing.prepare(tmp_path / "home")
     return tmp_path / "home"
 
 

@@ -540,8 +540,24 @@ def test_who_must_know_at_night():
     tickets = {kind for kind, known in ALARMS.items() if known.severity is Severity.TICKET}
     assert tickets == {
         "audit_heads_behind", "clock_half_over", "clock_three_quarters_over", "not_screened",
-        "overdue_preservation_end", "overdue_review", "overdue_suppression_review",
+        "overdue_preservation_end", "overdue_repeat_review", "overdue_review", "overdue_suppression_review",
     }  # fmt: skip
+
+
+def test_what_was_reported_again_too_late_pages_once_an_hour_and_for_one_reason(world):
+    """A supervisor who does not come is told again by the same alarm, not by another, nor by its clock."""
+    upload, desk = world.upload(picture(1), surface=WATCHED), Desk(world)
+    first = desk.file(upload)
+    look(world, DAY + MINUTE)
+    desk.file(upload, net="another")
+    for _ in range(6):
+        look(world, HOUR)
+    assert rings(world, "overdue_repeat_review") == {first.reference}
+    ringing = {kind for kind, subject in world.alarms() if subject.endswith(first.reference)}
+    paging = {kind for kind in ringing if ALARMS[kind].severity is Severity.PAGE}
+    assert paging == {"report_overdue_repeated", "overdue_report_review"}, "again, and not decided in time"
+    assert not {subject for _, subject in world.alarms() if subject.startswith("repeat_review:")}
+    assert pages(world, "report_overdue_repeated") == ["ringing", *["still_ringing"] * 5]
 
 
 # ── telling people ─────────────────────────────────────────────────────────────────────────────────────────

@@ -12,7 +12,7 @@ from coverguard.store import figures
 MINUTE = timedelta(minutes=1)
 NOTHING = figures.Standing(
     outbox_owed=0, outbox_oldest=0, unanswered=0, unanswered_oldest=0, not_gone=0, not_gone_oldest=0,
-    audit_unsealed=0, audit_unsealed_oldest=0,
+    audit_unsealed=0, audit_unsealed_oldest=0, takedowns_unverified=0, takedowns_unverified_oldest=0,
 )  # fmt: skip
 
 
@@ -59,6 +59,39 @@ def test_what_is_unfinished_has_its_age(world):
     world.probe.blind = False
     finish(world)
     assert standing(world) == NOTHING
+
+
+@pytest.mark.thorough
+def test_an_account_that_is_to_be_dark_counts_until_that_is_proven(world):
+    def drive():
+        for _ in range(4):
+            world.clock.go_on(timedelta(seconds=6))
+            for step in world.keeper.steps():
+                step()
+
+    world.upload(picture(1), uploader="her", surface=WATCHED)
+    world.probe.blind = True
+    world.deliver(world.message("account.terminated", account_id="her", reason="child_safety"))
+    begun = world.rows("takedown")[0].requested_at
+    for _ in range(2):
+        found, age = standing(world), (world.clock.now() - begun) / 1e6
+        assert (found.takedowns_unverified, found.takedowns_unverified_oldest) == (1, age)
+        drive()  # dark by our own word, which proves nothing
+    assert world.rows("takedown")[0].state == "dark"
+    world.keeper.watch.take_figures()
+    assert value(world, "takedowns_not_verified") == 1
+    assert value(world, "takedowns_not_verified_oldest_seconds") == (world.clock.now() - begun) / 1e6
+    world.probe.blind = False
+    world.clock.go_on(MINUTE)
+    drive()
+    assert world.rows("takedown")[0].state == "verified_gone"
+    assert standing(world).takedowns_unverified == 0
+    world.upload(picture(2), "late", uploader="her", surface=WATCHED)
+    reopened = standing(world)
+    assert reopened.takedowns_unverified == 1
+    assert reopened.takedowns_unverified_oldest < MINUTE.total_seconds(), "since it appeared, not since then"
+    world.deliver(world.message("account.reinstated", account_id="her"))
+    assert standing(world).takedowns_unverified == 0, "it is to be shown again"
 
 
 def test_an_announced_cover_without_an_answer_is_counted(world):

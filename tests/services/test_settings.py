@@ -105,6 +105,8 @@ def test_what_the_file_says(tmp_path):
         ("queues", "queues = 5"),
         ("topics", 'topics = { pipeline = "pipeline", safety = "https://sqs.example/1/safety" }'),
         ("heads_bucket", 'heads_bucket = "vault"'),
+        ("heads_prefix", 'heads_prefix = "no-slash"'),
+        ("heads_prefix", 'heads_prefix = "../"'),
         ("metrics_port", "metrics_port = 70000"),
         ("trust_object_metadata", 'trust_object_metadata = "yes"'),
         ("home", 'home = "/tmp"'),

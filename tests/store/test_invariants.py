@@ -444,6 +444,11 @@ PARTIAL = {
     "uq_alarm_open": ("alarm", ("kind", "subject"), {"closed_at": AT}),
 }  # fmt: skip
 
+NAMED = {  # the keys of what a report names, tested below
+    "uq_report_target_all_versions": {"version": None},
+    "uq_report_target_whole": {"kind": "account", "surface": None, "version": None},
+}
+
 SUBJECTS: Mapping[tuple[str, ...], Mapping[str, Any]] = {  # of obligations that are not about an item
     ("kind", "takedown_id"): {"item_id": None, "takedown_id": "@takedown"},
     ("kind", "report_id"): {"item_id": None, "report_id": "@report"},
@@ -452,7 +457,7 @@ SUBJECTS: Mapping[tuple[str, ...], Mapping[str, Any]] = {  # of obligations that
 
 def test_every_partial_index_is_tried_here() -> None:
     stated = {str(index.name) for table in metadata.sorted_tables for index in table.indexes if index.unique}
-    assert stated == set(PARTIAL)
+    assert stated == set(PARTIAL) | set(NAMED)
 
 
 @pytest.mark.parametrize(("table", "columns", "ended"), list(PARTIAL.values()), ids=list(PARTIAL))
@@ -469,6 +474,18 @@ def test_one_is_live_and_any_number_ended(
     others = ", ".join(f"{name} = '{value}'" for name, value in ended.items())
     sql.run(f'UPDATE "{table}" SET {others} WHERE id = ?', first["id"])
     sql.insert(table, **key)
+
+
+@pytest.mark.parametrize("absent", list(NAMED.values()), ids=list(NAMED))
+def test_a_report_names_a_thing_once(sql: Sql, absent: Mapping[str, Any]) -> None:
+    """Also where a part of its name is not there: a playlist has no surface, all versions have no number."""
+    first = sql.row("report_target", sql.insert("report_target", **absent))
+    key = {name: first[name] for name in ("report_id", "kind", "surface", "named_id", "version")}
+    with sql.refused("unique"):
+        sql.insert("report_target", **key)
+    others = {"report_id": "@report", "kind": "playlist", "named_id": "another", "version": 7}
+    for name, value in others.items() if absent.keys() == {"version"} else list(others.items())[:3]:
+        assert sql.insert("report_target", **(key | {name: value}))
 
 
 def test_a_dead_row_cannot_come_back_beside_a_live_one(sql: Sql) -> None:

@@ -13,7 +13,7 @@ from contextlib import ExitStack, contextmanager
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from coverguard import bootstrap
+from coverguard import bootstrap, preparing
 from coverguard.model import Surface
 from coverguard.telemetry import Log
 from coverguard.testing.pictures import Kind, draw, encode
@@ -83,7 +83,7 @@ def until(condition):
 @pytest.fixture
 def parts(tmp_path):
     home = tmp_path / "home"
-    bootstrap.prepare(home)
+    preparing.prepare(home)
     with bootstrap.deployment(home, log=Log(None)) as parts:
         yield parts
 

@@ -16,7 +16,7 @@ sys.path.append(str(Path(__file__).parents[1] / "aws"))
 from sites import served
 from sqs_place import caller, make_place
 
-from coverguard import bootstrap, fronts
+from coverguard import bootstrap, fronts, preparing
 from coverguard.aws import clients
 from coverguard.messages import ReportFiled, parse
 from coverguard.settings import FILE, QUEUES
@@ -36,7 +36,7 @@ def worker_home(tmp_path: Path, ministack, monkeypatch) -> Iterator[Path]:
     addresses = [f'{name} = "{make_place(client).url}"' for name in QUEUES]
     ledger = f'database = "sqlite:///{home}/ledger.db"'
     (home / FILE).write_text("\n".join([ledger, "[queues]", *addresses]))
-    bootstrap.prepare(home)
+    preparing.prepare(home)
     return home
 
 

@@ -122,6 +122,20 @@ def test_a_report_has_the_source_of_its_key(platform: Site, make_key: Make, role
     assert row.source == role.value
 
 
+@pytest.mark.parametrize("road", ["/v1/reports", "/v1/removals"])
+def test_an_earlier_reference_is_on_the_receipt_of_a_key_too(platform: Site, make_key: Make, road: str):
+    key, earlier = make_key(Role.HOTLINE), "report-0123456789abcdef"
+    told = {**REPORT, "earlier_reference": earlier}
+    answer = platform.client.post(road, json=told, headers=key.headers)
+    assert answer.json()["document"]["earlier_reference"] == earlier
+    wrong = platform.client.post(road, json={**told, "earlier_reference": "zebrafinch"}, headers=key.headers)
+    assert wrong.status_code == 422
+    assert "zebrafinch" not in wrong.text
+    platform.work()
+    (row,) = platform.world.rows("report")
+    assert row.earlier_ref == earlier
+
+
 def test_only_those_who_made_a_report_learn_its_state_and_no_more(platform: Site, make_key: Make):
     mine, theirs = make_key(Role.TRUSTED_FLAGGER), make_key(Role.TRUSTED_FLAGGER)
     platform.world.upload(picture(1), "c1", uploader="her", surface=WATCHED)

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from sites import Open, Site
 from world import WATCHED, picture
 
-from coverguard import receipts
+from coverguard import contacts, receipts
 from coverguard.correspondence import ReportDetails, filed_context, unsealed
-from coverguard.errors import TransientError
+from coverguard.errors import ConfigurationError, TransientError
 from coverguard.local.boxes import StaffBox
 from coverguard.local.keys import RECEIPT, PublicKeys
-from coverguard.messages import ReportFiled, parse
+from coverguard.messages import ReportFiled, from_micros, parse
 from coverguard.web.guard import ANYBODY, needs
 
 pytestmark = pytest.mark.thorough
@@ -284,6 +285,19 @@ def test_verification_says_valid_changed_unknown_or_not_ours(public: Site, open_
         assert verdict(nothing) == "not_ours"
 
 
+def test_help_on_receipts_that_nobody_reviewed_in_time_breaks_a_promise(public: Site):
+    def checked() -> tuple[list[str], bool]:
+        (found,) = [one for one in public.world.parts.verifier().run() if one.check == "contacts_reviewed"]
+        return list(found.found), found.broken
+
+    due = contacts.every()["world"].review_by
+    clock = public.world.clock
+    for day, broken in ((due, False), (due + timedelta(days=1), True)):
+        clock.go_on(datetime(day.year, day.month, day.day, 12, tzinfo=UTC) - from_micros(clock.now()))
+        assert checked()[1] is broken
+    assert any(one.startswith(f"world: to be reviewed by {due}") for one in checked()[0])
+
+
 def test_only_our_own_receipts_are_handed_out_as_files(public: Site):
     for file in ("", "e30=", "&&&", "¿"):
         assert public.client.post("/receipts/download", data={"file": file}).status_code == 422
@@ -305,6 +319,7 @@ def test_a_fault_of_ours_says_nothing_and_is_noted(public: Site):
     assert answer.status_code == 500
     assert answer.json()["error"] == "our_fault"
     assert answer.headers["x-content-type-options"] == "nosniff"
+    public.client.get("/healthz")  # its line is written after the answer, and before the next one
     assert WORDS not in answer.text + public.world.lines.getvalue()
     assert '"error":"RuntimeError"' in public.world.lines.getvalue()
 
@@ -340,3 +355,13 @@ def test_a_request_is_one_line_that_says_nothing_of_anybody(public: Site):
 
 def between(text: str, start: str) -> str:
     return text.partition(start)[2].partition('"')[0]
+
+
+def test_a_receipt_key_whose_public_half_is_another_is_refused(public: Site, open_site: Open):
+    """Else each receipt would be "unknown key" on our own page, to the people who need it most."""
+    keys = public.world.home / "keys"
+    (keys / "receipt.key").unlink()
+    with pytest.raises(ConfigurationError, match=r"receipt\.pub is not of receipt\.key"):
+        open_site("public")
+    (keys / "receipt.pub").rename(keys / "receipt-2026-10.pub")
+    assert len(trusted(open_site("public")).pems()) == 2

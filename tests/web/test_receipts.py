@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import pathlib
 import re
 from datetime import date, timedelta
 from itertools import product
@@ -22,6 +23,8 @@ from coverguard.receipts import Filing, Targets, Verdict
 SIGNER = LocalSigner(bytes(32))
 TRUSTED = PublicKeys([SIGNER.public_pem()])
 TARGETS = Targets(review=timedelta(hours=24), urgent=timedelta(hours=4))
+EARLIER = "report-fedcba9876543210"
+BEFORE = pathlib.Path(__file__).with_name("receipt_before.json")  # of code that knew no earlier reference
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**70), 2**70) | st.text(st.characters(codec="utf-8")),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=3),
@@ -85,11 +88,13 @@ LEAKS = re.compile(
 )
 
 
-@pytest.mark.parametrize(("category", "urgent", "opted_out", "country"), [
-    *product(Category, (False, True), (False, True), ("", "GB", "US")),
+@pytest.mark.parametrize(("category", "urgent", "opted_out", "country", "earlier"), [
+    *product(Category, (False, True), (False, True), ("", "GB", "US"), ("", EARLIER)),
 ])  # fmt: skip
-def test_a_receipt_leaks_nothing(category, urgent, opted_out, country):
-    document = receipt(category=category, urgent=urgent, opted_out=opted_out, country=country)
+def test_a_receipt_leaks_nothing(category, urgent, opted_out, country, earlier):
+    document = receipt(
+        category=category, urgent=urgent, opted_out=opted_out, country=country, earlier_reference=earlier
+    )
     text = receipts.canonical(document).decode()
     assert not LEAKS.search(text)
     assert document["named"] == [{"kind": "account", "id": "a", "public_covers": 3}]
@@ -104,6 +109,26 @@ def test_a_receipt_names_each_thing_as_it_was_told():
     assert document["text_given"]
     assert document["contact_given"]
     assert "words" not in str(document)  # they are in the thread, for who has the token
+
+
+def test_a_receipt_names_the_report_that_it_follows_on_by_the_reporters_word():
+    document = receipt(earlier_reference=EARLIER)
+    assert document["earlier_reference"] == EARLIER
+    assert document["earlier_reference_text"].startswith(f"You told us that this follows on {EARLIER}.")
+    without = receipt()
+    assert (without["earlier_reference"], without["earlier_reference_text"]) == ("", "")
+    names = {"earlier_reference", "earlier_reference_text"}
+    kept = [{name: one[name] for name in one.keys() - names} for one in (document, without)]
+    assert kept[0] == kept[1], "and changes nothing that is promised"
+
+
+def test_a_receipt_of_before_still_holds_and_nothing_can_be_put_into_it():
+    envelope = receipts.read(BEFORE.read_text("utf-8"))
+    assert isinstance(envelope, dict)
+    assert "earlier_reference" not in envelope["document"]
+    assert receipts.checked(envelope, TRUSTED) is Verdict.VALID
+    envelope["document"]["earlier_reference"] = EARLIER
+    assert receipts.checked(envelope, TRUSTED) is Verdict.CHANGED
 
 
 # ── contacts ───────────────────────────────────────────────────────────────────────────────────────────────
@@ -122,7 +147,10 @@ def test_every_country_has_an_emergency_number_somebody_for_children_and_an_owne
 
 def test_a_review_that_is_late_is_found():
     assert not contacts.overdue(date(2026, 12, 1))
-    assert {one.partition(":")[0] for one in contacts.overdue(date(2030, 1, 1))} == set(contacts.every())
+    late = contacts.overdue(date(2030, 1, 1))
+    assert {one.partition(":")[0] for one in late} == set(contacts.every())
+    help_ = contacts.of("")
+    assert f"world: to be reviewed by {help_.review_by}, by the {help_.owner}" in late
 
 
 # ── letter boxes ───────────────────────────────────────────────────────────────────────────────────────────
@@ -164,6 +192,20 @@ def test_the_public_half_of_the_staffs_box_is_all_that_a_sealer_needs(tmp_path):
     box = StaffBox.open_or_create(home)
     assert staff_public_key(home) == box.public_key
     assert StaffBox.open_or_create(home).open(seal(box.public_key, b"x", context=b"c"), context=b"c") == b"x"
+    assert StaffBox.existing(home).public_key == box.public_key
+
+
+def test_a_lost_key_of_the_staffs_box_is_not_made_anew(tmp_path):
+    home = tmp_path / "keys"
+    with pytest.raises(ConfigurationError, match=r"letters\.key is missing .* coverguard migrate"):
+        StaffBox.existing(home)  # on several hosts each would make its own
+    StaffBox.open_or_create(home)
     (home / "letters.key").unlink()
+    for lost in (StaffBox.existing, StaffBox.open_or_create):
+        with pytest.raises(ConfigurationError, match=r"letters\.key is missing"):
+            lost(home)  # what is sealed for the old one could not be opened
+    assert not (home / "letters.key").exists()
+    (home / "letters.key").write_bytes(bytes(32))
+    (home / "letters.key").chmod(0o600)
     with pytest.raises(ConfigurationError, match=r"letters\.pub is not of"):
-        StaffBox.open_or_create(home)  # what is sealed for the old one could not be opened
+        StaffBox.open_or_create(home)

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import hashlib
+import socket
+from contextlib import closing
 from datetime import timedelta
 from ipaddress import ip_network
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 from starlette.requests import Request
 
-from coverguard.errors import BadMessage
+from coverguard.correspondence import ReportDetails, reference_in, unsealed
+from coverguard.errors import BadMessage, ConfigurationError
 from coverguard.model import Micros, later
+from coverguard.web.bodies import ReportBody
 from coverguard.web.networks import Buckets, Networks
 from coverguard.web.public import forms
+from coverguard.web.serving import bind
 
 START = Micros(1_800_000_000_000_000)
 
@@ -111,3 +117,44 @@ def test_all_faults_of_a_form_are_told_at_once_and_by_label():
     _, faults = forms.report_of(forms.Filled(values={"country": "zebrafinch"}))
     assert [fault.field for fault in faults] == ["category", "country", "account_ids"]
     assert "zebrafinch" not in str(faults)
+
+
+# ── the reference of an earlier report ─────────────────────────────────────────────────────────────────────
+
+HEX = st.text("0123456789abcdef", min_size=14, max_size=18)
+WRITTEN = st.text(max_size=30) | HEX.map("report-{}".format) | HEX.map("REPORT-{}\n".format)
+
+
+def well_formed(text: str) -> bool:
+    return text[:7] == "report-" and len(text) == 23 and set(text[7:]) <= set("0123456789abcdef")
+
+
+@given(written=WRITTEN)
+def test_only_its_form_is_looked_at_the_same_on_every_road(written: str):
+    """A program has to send it as it is; what people write into a form is tidied before."""
+    told = {"category": "other", "account_ids": ["a"]}
+    tidied = written.strip().lower()
+    try:
+        by_program = ReportBody.model_validate({**told, "earlier_reference": written})
+    except ValidationError:
+        by_program = None
+    assert (by_program is not None) == (written == "" or well_formed(written))
+    by_form, faults = forms.report_of(
+        forms.Filled(values={"category": "other", "account_ids": "a", "earlier_reference": written})
+    )
+    assert (by_form is not None) == (tidied == "" or well_formed(tidied))
+    assert [fault.field for fault in faults] == ([] if by_form else ["earlier_reference"])
+    assert reference_in(written) == (tidied if well_formed(tidied) else "")
+    for report in filter(None, (by_program, by_form)):
+        assert report.earlier_reference in ("", tidied)
+
+
+def test_details_that_were_sealed_before_there_was_one_are_read():
+    assert unsealed(ReportDetails, b'{"category": "other"}').earlier_reference == ""
+
+
+def test_an_address_that_was_announced_takes_calls_before_anybody_serves_them():
+    with closing(bind("127.0.0.1", 0)) as listening:
+        socket.create_connection(listening.getsockname(), timeout=5).close()
+        with pytest.raises(ConfigurationError, match="--port"):
+            bind(*listening.getsockname())

@@ -104,9 +104,7 @@ def _verify_audit(options: argparse.Namespace) -> int:
 
 
 def _state(finding: Finding) -> str:
-    if finding.broken:
-        return "BROKEN"
-    return "owed" if finding.found else "kept"
+    return "BROKEN" if finding.broken else "kept"
 
 
 Check = tuple[str, str, str]  # state, name, what to know or to do

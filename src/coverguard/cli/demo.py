@@ -25,7 +25,7 @@ from typing import Any, Final
 
 from tqdm import tqdm
 
-from coverguard import bootstrap
+from coverguard import bootstrap, preparing
 from coverguard.bootstrap import Deployment
 from coverguard.cli.output import Commands, document, say
 from coverguard.errors import TransientError
@@ -114,7 +114,7 @@ def _prepare(home: Path) -> None:
         port = asking.getsockname()[1]
     made = f"# written by `coverguard demo`, anew at each run\nfile_server_port = {port}\n"
     (home / "coverguard.toml").write_text(made, encoding="utf-8")
-    bootstrap.prepare(home)
+    preparing.prepare(home)
 
 
 def _load_lists(parts: Deployment, played: Cast, home: Path) -> Path:

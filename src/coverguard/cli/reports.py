@@ -7,7 +7,7 @@ read it and nowhere else; who they are is not part of a thread.
 from __future__ import annotations
 
 import argparse
-from typing import Any
+from typing import Any, Final
 
 from coverguard import bootstrap
 from coverguard.access import Verb, require
@@ -16,7 +16,14 @@ from coverguard.cli.output import Commands, add_json, document, moment, person, 
 from coverguard.reporting import Entry
 from coverguard.settings import home_of
 from coverguard.store import Row, reports
+from coverguard.store.reports import Earlier
 from coverguard.telemetry import Log
+
+FOLLOWS_ON: Final = {
+    Earlier.SAME_ACCOUNT: "a report about the same account",
+    Earlier.SOMETHING_ELSE: "a report about something else",
+    Earlier.UNKNOWN: "no report that we have",
+}
 
 
 def add_commands(verbs: Commands) -> None:
@@ -82,6 +89,8 @@ def _show(options: argparse.Namespace) -> int:
         return 0
     where = ", ".join(shown["cases"]) or "no case"
     say(f"{shown['report']}: {shown['state']}, {shown['category']}, in {where}")
+    if (earlier := shown["follows_on"]) is not None:
+        say(f"follows on {earlier['report']}, as the reporter says: {FOLLOWS_ON[earlier['is']]}")
     table(shown["targets"], empty="it names nothing")
     for one in thread:
         say(f"\n{one['seq']}. {one['author']}, {one['kind']}, {one['at']}")
@@ -94,6 +103,7 @@ def _described(parts: Deployment, ref: str) -> dict[str, Any]:
         row = reports.by_ref(tx, ref)
         targets = reports.targets(tx, row.id)
         cases = list(reports.cases_of(tx, row.id))
+        earlier = reports.earlier(tx, row)
     named = [
         {
             "kind": one.kind,
@@ -106,7 +116,8 @@ def _described(parts: Deployment, ref: str) -> dict[str, Any]:
         for one in targets
     ]
     facts = {"report": row.ref, "state": row.state, "category": row.category, "priority": row.priority}
-    return {**facts, "cases": cases, "targets": named}
+    follows_on = {"report": row.earlier_ref, "is": earlier} if earlier is not None else None
+    return {**facts, "follows_on": follows_on, "cases": cases, "targets": named}
 
 
 def _entry(one: Entry) -> dict[str, object]:

@@ -14,7 +14,7 @@ from typing import Final
 
 from tqdm import tqdm
 
-from coverguard import bootstrap, settings
+from coverguard import bootstrap, preparing, settings
 from coverguard.access import Verb, require
 from coverguard.acting.places import segment
 from coverguard.cli.output import Commands, add_json, document, person, say, table
@@ -82,7 +82,7 @@ def _add_queue(verbs: Commands) -> None:
 
 def _migrate(options: argparse.Namespace) -> int:
     home = home_of(options.home)
-    prepared = bootstrap.prepare(home)
+    prepared = preparing.prepare(home)
     say(f"{home}: ready, schema {prepared.revision}")
     for role in prepared.missing_roles:
         say(f"the database has no role {role}; let somebody who may create roles run: {creation(role)}")

@@ -1,8 +1,8 @@
 """Where people find help: emergency numbers, hotlines and helplines, by country; one TOML file a country.
 
-Each file names who answers for it and until when that holds; `overdue` says whose review is late, and
-`verify` shows it. An unknown country gets what works everywhere. Names and addresses are the
-organisations' own; they are printed as text, and no page of ours loads anything from them.
+Each file names who answers for it and until when that holds; `overdue` says whose review is late, which
+breaks a promise that `verify` checks. An unknown country gets what works everywhere. Names and addresses are
+the organisations' own; they are printed as text, and no page of ours loads anything from them.
 """
 
 from __future__ import annotations
@@ -80,8 +80,9 @@ def countries() -> Sequence[tuple[str, str]]:
 
 
 def overdue(today: date) -> Sequence[str]:
-    """Whose review is late, with who answers for it."""
-    return [f"{code}: {one.owner}" for code, one in every().items() if one.review_by < today]
+    """Whose review is late, since when, and who answers for it."""
+    late = ((code, one) for code, one in every().items() if one.review_by < today)
+    return [f"{code}: to be reviewed by {one.review_by}, by the {one.owner}" for code, one in late]
 
 
 @functools.cache

@@ -104,11 +104,27 @@ class StaffBox(Box):
     __slots__ = ()
 
     @classmethod
+    def existing(cls, path: Path) -> Self:
+        """Open the box of a key directory, where mail may be waiting that a new key would never open.
+
+        Raises `ConfigurationError` as `open_or_create` does, and where there is no key.
+        """
+        if not (path / f"{STAFF}.key").exists():
+            raise ConfigurationError(
+                f"{STAFF}.key is missing in the key directory, and reports may be sealed for it; copy it "
+                "from another worker's host or a backup (the first one is made by: coverguard migrate)"
+            )
+        return cls.open_or_create(path)
+
+    @classmethod
     def open_or_create(cls, path: Path) -> Self:
         """Open the box of a key directory, making what is missing; write its public half beside it.
 
-        Raises `ConfigurationError` as `LocalKeys.open_or_create` does.
+        Raises `ConfigurationError` as `LocalKeys.open_or_create` does, and where only the public half
+        is left.
         """
+        if (path / f"{STAFF}.pub").exists() and not (path / f"{STAFF}.key").exists():
+            raise ConfigurationError(f"{STAFF}.key is missing beside {STAFF}.pub; restore it from a backup")
         box = cls(keys.read_or_create(path, STAFF))
         pem = X25519PublicKey.from_public_bytes(box.public_key).public_bytes(
             Encoding.PEM, PublicFormat.SubjectPublicKeyInfo

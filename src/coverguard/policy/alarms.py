@@ -80,8 +80,9 @@ ALARMS: Final[Mapping[str, AlarmKind]] = {
         PAGE, "report", meaning="It was reported again after the time in which we had to look."
     ),
     "overdue_report_review": _kind(PAGE, "report", meaning="Nobody has decided on a report in time."),
+    # `report_overdue_repeated` has paged for it since the repeat, and goes on: one thing, one page.
     "overdue_repeat_review": _kind(
-        PAGE, "report", meaning="It was reported again, and no supervisor has looked at it in time."
+        TICKET, "report", meaning="It was reported again, and no supervisor has looked at it in time."
     ),
     "overdue_removal_48h": _kind(
         PAGE, "report", meaning="An intimate image was reported two days ago, and nobody said it is removed."

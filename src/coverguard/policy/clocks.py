@@ -2,7 +2,8 @@
 
 A warning rings once for each mark that a clock passes: a ticket at half, a ticket at three quarters, a page
 at nine tenths of its time. Who slept through several is told of the last alone. What is past its time is not
-warned of: it rings as overdue. Dates at which something may end, or is looked at again, warn of nothing.
+warned of: it rings as overdue. Dates at which something may end, or is looked at again, warn of nothing, nor
+does a clock for which somebody is paged as long as it runs.
 """
 
 from __future__ import annotations
@@ -35,9 +36,10 @@ DUTIES: Final[Mapping[str, Duty]] = {
     "authority_report": Duty(meaning="an authority is told of a confirmed item", warns=True),
     "account_takedown": Duty(meaning="nothing of the account is public", warns=True),
     "report_review": Duty(meaning="people decide on all that a report names", warns=True),
-    "repeat_review": Duty(meaning="a supervisor looks at what was reported again", warns=True),
     "removal_48h": Duty(meaning="an intimate image and its copies are removed", warns=True),
     "notice_24h": Duty(meaning="what an authority or a hotline demands is removed", warns=True),
+    # A supervisor is paged when it begins, and again each hour until it ends: `report_overdue_repeated`.
+    "repeat_review": Duty(meaning="a supervisor looks at what was reported again", warns=False),
     # A date from which evidence need not be kept, a year away: nothing is late before it, and nobody can do
     # anything earlier.
     "preservation_end": Duty(meaning="evidence has been kept as long as it must be", warns=False),

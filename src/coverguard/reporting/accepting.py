@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from coverguard.correspondence import NamedCover, ReportDetails, filed_context, unsealed
+from coverguard.correspondence import NamedCover, ReportDetails, filed_context, reference_in, unsealed
 from coverguard.errors import BadMessage
 from coverguard.lifecycle import ReportState
 from coverguard.messages import ContentReported, ReportFiled, ReportReceipted, from_micros
@@ -147,6 +147,7 @@ class Acceptance:
             "country": told.country or None,
             "language": told.language or None,
             "opted_out": told.opted_out,
+            "earlier_ref": told.earlier_reference or None,
             "priority": priority(source, told.category, urgent=urgent),
             "received_at": now,
         }
@@ -217,6 +218,7 @@ def _of_button(event: ContentReported) -> ReportDetails:
         playlist_ids=list(event.playlist_ids),
         account_ids=[event.account_id] if event.account_id else [],
         text=event.text.replace("\0", ""),
+        earlier_reference=reference_in(event.earlier_reference),
         urgent=event.urgent,
     )
 

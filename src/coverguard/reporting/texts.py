@@ -88,6 +88,8 @@ def outcome(word: Outcome, *, hidden_by_machine: bool) -> str:
 def told(details: ReportDetails) -> str:
     """A report as its reporter reads it again: what they named and said, and nothing else."""
     lines = [f"Reported as: {CATEGORIES[details.category]}", *_named(details)]
+    if details.earlier_reference:
+        lines.append(f"Follows on: {details.earlier_reference}")
     if details.police_reference:
         lines.append(f"Police reference: {details.police_reference}")
     if details.text:

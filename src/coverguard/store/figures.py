@@ -15,7 +15,7 @@ from sqlalchemy import Connection, func, select
 
 from coverguard.lifecycle import QuarantineState
 from coverguard.model import Micros, between, later
-from coverguard.store import screenings
+from coverguard.store import screenings, takedowns
 from coverguard.store.outbox import count_unsent
 from coverguard.store.schema import (
     audit,
@@ -46,6 +46,8 @@ class Standing:
     not_gone_oldest: float
     audit_unsealed: int
     audit_unsealed_oldest: float
+    takedowns_unverified: int
+    takedowns_unverified_oldest: float
 
 
 def standing(tx: Connection, *, now: Micros) -> Standing:
@@ -57,6 +59,7 @@ def standing(tx: Connection, *, now: Micros) -> Standing:
     outbox_owed, outbox_oldest = tx.execute(owed).one()
     held, held_oldest = tx.execute(not_gone).one()
     unsealed = _unsealed(tx)
+    to_be_dark, to_be_dark_since = takedowns.unverified(tx)
     lately = later(now, -LATELY)  # the keeper answers for older ones, and `verify` looks through all
     waiting = screenings.unanswered(tx, announced_after=lately, announced_before=now, limit=ENOUGH)
     silent = [row.announced_at for row in waiting]
@@ -69,6 +72,8 @@ def standing(tx: Connection, *, now: Micros) -> Standing:
         not_gone_oldest=_age(held_oldest, now),
         audit_unsealed=len(unsealed),
         audit_unsealed_oldest=_age(min(unsealed, default=None), now),
+        takedowns_unverified=to_be_dark,
+        takedowns_unverified_oldest=_age(to_be_dark_since, now),
     )
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any, Final
 
 from sqlalchemy import (
@@ -181,6 +182,35 @@ def note_repeat(tx: Connection, first: Row[Any], repeat: Row[Any]) -> None:
     tx.execute(update(report).where(report.c.id == repeat.id).values(joined))
 
 
+class Earlier(StrEnum):
+    """What the report is that a reporter says theirs follows on. For staff alone: no oracle for others."""
+
+    SAME_ACCOUNT = "same_account"
+    SOMETHING_ELSE = "something_else"
+    UNKNOWN = "unknown"  # to us, so far: it may come later
+
+
+def earlier(tx: Connection, row: Row[Any]) -> Earlier | None:
+    """Say what a reporter's word for an earlier report is worth; nothing where they said none.
+
+    A hint for people: whoever knows a reference may write it down, so that nothing is decided by this.
+    """
+    if row.earlier_ref is None:
+        return None
+    named = find(tx, row.earlier_ref)
+    if named is None or named.id == row.id:
+        return Earlier.UNKNOWN
+    same = bool(_subjects(tx, named) & _subjects(tx, row))
+    return Earlier.SAME_ACCOUNT if same else Earlier.SOMETHING_ELSE
+
+
+def _subjects(tx: Connection, row: Row[Any]) -> frozenset[object]:
+    """The accounts behind what a report names, and what it names where nobody knows whose that is."""
+    found = targets(tx, row.id)
+    names = {(one.kind, one.surface, one.named_id) for one in found}
+    return frozenset({*account_ids(tx, found), *names})
+
+
 # ── what the public can see ───────────────────────────────────────────────────────────────────────────────
 
 
@@ -243,7 +273,11 @@ def hides(tx: Connection, *, since: Micros, network: bytes | None = None) -> int
         select(cover_version.c.surface, cover_version.c.cover_id)
         .join(quarantine_claim, quarantine_claim.c.cover_version_id == cover_version.c.id)
         .join(report, report.c.id == quarantine_claim.c.report_id)
-        .where(quarantine_claim.c.claimed_at > since, report.c.source.in_(BY_MACHINE))
+        .where(
+            quarantine_claim.c.claimed_at > since,
+            quarantine_claim.c.report_id.is_not(None),  # in so many words, for the index
+            report.c.source.in_(BY_MACHINE),
+        )
         .distinct()
     )
     mine = made if network is None else made.where(report.c.network == network)

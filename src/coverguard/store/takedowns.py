@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, Literal
 
-from sqlalchemy import Connection, Row, and_, case, func, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Row, and_, case, func, or_, select, update
 
 from coverguard.lifecycle import TAKEDOWN, TakedownEvent, TakedownState
 from coverguard.model import Micros, TakedownCause
@@ -23,6 +23,10 @@ from coverguard.store.schema import account, case_file, platform_event, takedown
 Level = Literal["block", "hold"]
 LIVE: Final = takedown.c.lifted_at.is_(None)
 STANDING: Final = takedown_cause.c.withdrawn_at.is_(None)
+UNDER_WAY: Final = (TakedownState.REQUESTED.value, TakedownState.ENUMERATED.value, TakedownState.DARK.value)
+UNVERIFIED: Final = and_(takedown.c.lifting_at.is_(None), takedown.c.state.in_(UNDER_WAY))
+"""To be dark, and nobody has proven that it is, since it was requested or reopened."""
+
 REOPENED: Final = "takedown_reopened"
 STUCK: Final = "takedown_stuck"
 DECIDED: Final = (TakedownCause.TERMINATION, TakedownCause.VERDICT, TakedownCause.PERSON)
@@ -302,12 +306,20 @@ def due(tx: Connection, *, now: Micros, limit: int) -> Sequence[int]:
 
 def late(tx: Connection, *, since: Micros) -> Sequence[Row[Any]]:
     """Takedowns requested or reopened before then and not verified since, or being lifted since then."""
+    wanted = or_(and_(UNVERIFIED, _begun() < since), takedown.c.lifting_at < since)
+    return tx.execute(select(takedown).where(LIVE, wanted)).all()
+
+
+def unverified(tx: Connection) -> tuple[int, Micros | None]:
+    """How many accounts are to be dark and not proven to be, and since when the first of them."""
+    found = tx.execute(select(func.count(), func.min(_begun())).where(UNVERIFIED)).one()
+    since: int | None = found[1]
+    return int(found[0]), Micros(since) if since is not None else None
+
+
+def _begun() -> ColumnElement[int]:
     first = takedown.c.verified_at.is_(None)
-    begun = case((first, takedown.c.requested_at), else_=takedown.c.enumerated_at)
-    unverified = and_(
-        takedown.c.lifting_at.is_(None), takedown.c.state != TakedownState.VERIFIED_GONE.value, begun < since
-    )
-    return tx.execute(select(takedown).where(LIVE, or_(unverified, takedown.c.lifting_at < since))).all()
+    return case((first, takedown.c.requested_at), else_=takedown.c.enumerated_at)
 
 
 def hidden_by_support(tx: Connection) -> Sequence[str]:

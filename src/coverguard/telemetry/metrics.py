@@ -149,6 +149,8 @@ GAUGES: Final[Mapping[str, tuple[str, tuple[str, ...]]]] = {
     "coverguard_unanswered_oldest_seconds": ("Age of the oldest of them, or 0 (keeper)", ()),
     "coverguard_holds_not_gone": ("Blocked objects that nobody has seen gone (keeper)", ()),
     "coverguard_holds_not_gone_oldest_seconds": ("Age of the oldest of them, or 0 (keeper)", ()),
+    "coverguard_takedowns_not_verified": ("Accounts to be dark and not proven to be (keeper)", ()),
+    "coverguard_takedowns_not_verified_oldest_seconds": ("Since the first of them began, or 0 (keeper)", ()),
     "coverguard_audit_unsealed": ("Audit rows that are not chained yet (keeper)", ()),
     "coverguard_audit_unsealed_oldest_seconds": ("Age of the oldest of them, or 0 (keeper)", ()),
     "coverguard_disk_free_bytes": ("Free on the home's file system (keeper)", ()),

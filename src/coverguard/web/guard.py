@@ -16,6 +16,7 @@ from fastapi.routing import APIRoute
 from coverguard.access import Verb, require
 from coverguard.errors import ConfigurationError
 from coverguard.model import Actor
+from coverguard.web.bodies import Healthy
 
 ANYBODY: Final = "anybody"
 """Instead of a verb: no key, no name, no account is asked for."""
@@ -91,6 +92,16 @@ def guarded_app(*, title: str, description: str, version: str) -> FastAPI:
     )
     app.router.route_class = GuardedRoute
     return app
+
+
+def add_health(app: FastAPI) -> None:
+    """The one route that every application has: anybody may ask, and it says nothing of anybody."""
+
+    @app.get("/healthz", name="health", response_model=Healthy)
+    @needs(ANYBODY)
+    def health() -> Healthy:
+        """Whether the process answers."""
+        return Healthy()
 
 
 def routes_and_verbs(app: FastAPI) -> Sequence[RouteVerb]:

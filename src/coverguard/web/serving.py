@@ -17,13 +17,14 @@ from coverguard.errors import ConfigurationError
 from coverguard.web.fence import Fence
 
 AT_ONCE: Final = 200  # requests; more are answered 503 at once
+BACKLOG: Final = 1024  # calls that wait to be taken
 KEEP_ALIVE: Final = 10  # seconds
 GRACE: Final = 15  # seconds for what is in hand
 HEADER_BYTES: Final = 32 * 1024
 
 
 def bind(host: str, port: int) -> socket.socket:
-    """Take the address; port 0 takes any.
+    """Take the address and listen: from here on whoever calls is kept waiting, not refused. Port 0 takes any.
 
     Raises:
         ConfigurationError: it is taken, or not one of this host's.
@@ -33,6 +34,7 @@ def bind(host: str, port: int) -> socket.socket:
     try:
         made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         made.bind((host, port))
+        made.listen(BACKLOG)
     except (OSError, OverflowError) as error:
         made.close()
         raise ConfigurationError(

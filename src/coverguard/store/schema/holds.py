@@ -76,7 +76,9 @@ quarantine_claim = Table(  # released only when no claim wants it held
     Index(None, "takedown_id"),
     Index(None, "report_id"),
     Index(None, "cover_version_id"),
-)
+    Index("ix_quarantine_claim_by_report", "claimed_at",  # what reports hid lately, for their caps
+          sqlite_where=text("report_id IS NOT NULL"), postgresql_where=text("report_id IS NOT NULL")),
+)  # fmt: skip
 
 own_write = Table(  # versions that we put into the platform's buckets, recorded before: their events are ours
     "own_write",

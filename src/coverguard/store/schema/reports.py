@@ -16,6 +16,7 @@ from sqlalchemy import (
     String,
     Table,
     UniqueConstraint,
+    text,
 )
 
 from coverguard.lifecycle import ReportState
@@ -47,6 +48,7 @@ report = Table(
     Column("country", String(2)),
     Column("language", String(8)),
     Column("opted_out", Boolean, nullable=False),
+    Column("earlier_ref", String(32)),  # what it follows on, by its reporter's word: a hint, perhaps wrong
     refers("repeats_id", "report", nullable=True),  # the first that named the same
     Column("repeats", Integer, nullable=False, server_default="0"),  # how often this one was repeated
     Column("priority", Integer, nullable=False, server_default="0"),
@@ -75,10 +77,15 @@ report_target = Table(
     moment("effected_at", nullable=True),
     moment("decided_at", nullable=True),
     Column("outcome", String(32)),
+    # Each thing once a report, in three keys: to both databases one NULL is unlike another.
     UniqueConstraint("report_id", "kind", "surface", "named_id", "version"),
+    Index("uq_report_target_all_versions", "report_id", "kind", "surface", "named_id", unique=True,
+          sqlite_where=text("version IS NULL"), postgresql_where=text("version IS NULL")),
+    Index("uq_report_target_whole", "report_id", "kind", "named_id", unique=True,
+          sqlite_where=text("surface IS NULL"), postgresql_where=text("surface IS NULL")),
     Index(None, "kind", "named_id"),
     Index(None, "account_id"),
-)
+)  # fmt: skip
 
 report_item = Table(  # which case items a report is about
     "report_item",

@@ -44,6 +44,7 @@ takedown = Table(
     Index("uq_takedown_live", "account_id", unique=True, sqlite_where=text("lifted_at IS NULL"),
           postgresql_where=text("lifted_at IS NULL")),
     Index(None, "look_at"),
+    Index(None, "state"),
 )  # fmt: skip
 
 takedown_cause = Table(  # lifted only when every cause is withdrawn

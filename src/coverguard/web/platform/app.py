@@ -27,10 +27,10 @@ from coverguard.store.engine import Database
 from coverguard.telemetry import Log
 from coverguard.web import answers
 from coverguard.web.answers import documented
-from coverguard.web.bodies import Healthy, ReportBody, SignedReceipt
+from coverguard.web.bodies import ReportBody, SignedReceipt
 from coverguard.web.desk import Caller, Desk
 from coverguard.web.fence import Fence
-from coverguard.web.guard import ANYBODY, guarded_app, needs, routes_and_verbs
+from coverguard.web.guard import add_health, guarded_app, needs, routes_and_verbs
 from coverguard.web.platform.bodies import AccountInPath, Hidden, ReportStatus
 from coverguard.web.platform.hiding import Hiding
 from coverguard.web.platform.keyring import KeyHolder, Keyring
@@ -71,7 +71,7 @@ def create(parts: Platform) -> Fence:
     _add_reports(app, parts)
     _add_removals(app, parts)
     _add_hiding(app, parts)
-    _add_health(app)
+    add_health(app)
     routes_and_verbs(app)
     return Fence(app, log=parts.log, refuse=answers.refuse)
 
@@ -163,14 +163,6 @@ def _add_hiding(app: FastAPI, parts: Platform) -> None:
         """Hide everything of an account until a person has looked. You cannot show it again."""
         going = hiding.hide(account_id, actor=request.state.caller)
         return Hidden(takedown=going.ref, state=TakedownState(going.state), covers=going.covers, says=HIDDEN)
-
-
-def _add_health(app: FastAPI) -> None:
-    @app.get("/healthz", name="health", response_model=Healthy)
-    @needs(ANYBODY)
-    def health() -> Healthy:
-        """Whether the process answers."""
-        return Healthy()
 
 
 def _as(

@@ -19,7 +19,6 @@ from coverguard.messages import ReportRef
 from coverguard.web.answers import documented
 from coverguard.web.bodies import (
     AdditionBody,
-    Healthy,
     KeyBody,
     Keys,
     ReportBody,
@@ -30,7 +29,7 @@ from coverguard.web.bodies import (
     Verified,
 )
 from coverguard.web.fence import Fence
-from coverguard.web.guard import ANYBODY, guarded_app, needs, routes_and_verbs
+from coverguard.web.guard import ANYBODY, add_health, guarded_app, needs, routes_and_verbs
 from coverguard.web.public.pages import Pages
 from coverguard.web.public.parts import Public, download, verified
 
@@ -50,7 +49,8 @@ def create(parts: Public) -> Fence:
     _add_reports(app, parts)
     _add_threads(app, parts)
     _add_receipts(app, parts)
-    _add_health(app)
+    add_health(app)
+    _add_description(app)
     made = Pages(parts)
     made.add_to(app)
     routes_and_verbs(app)
@@ -132,13 +132,7 @@ def _add_receipts(app: FastAPI, parts: Public) -> None:
         return Keys(keys={key_id: pem.decode() for key_id, pem in parts.public_keys.items()})
 
 
-def _add_health(app: FastAPI) -> None:
-    @app.get("/healthz", name="health", response_model=Healthy)
-    @needs(ANYBODY)
-    def health() -> Healthy:
-        """Whether the process answers."""
-        return Healthy()
-
+def _add_description(app: FastAPI) -> None:
     @app.get("/v1/openapi.json", name="openapi", include_in_schema=False)
     @needs(ANYBODY)
     def openapi() -> JSONResponse:

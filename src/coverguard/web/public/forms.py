@@ -20,7 +20,7 @@ from coverguard.web.bodies import ReportBody, faults
 
 MAX_FIELDS: Final = 40
 NAMED: Final = ("account_ids", "playlist_ids", *(surface.value for surface in Surface))
-TEXTS: Final = ("category", "text", "police_reference", "contact", "country")
+TEXTS: Final = ("category", "text", "earlier_reference", "police_reference", "contact", "country")
 SWITCHES: Final = ("urgent", "opted_out")
 FIELDS: Final = frozenset({*NAMED, *TEXTS, *SWITCHES})
 LABELS: Final[Mapping[str, str]] = {
@@ -32,6 +32,7 @@ LABELS: Final[Mapping[str, str]] = {
     "covers": "Single pictures",
     "category": "What is it?",
     "text": "What happened?",
+    "earlier_reference": "Reference of an earlier report",
     "police_reference": "Police reference",
     "contact": "How can we reach you?",
     "country": "Your country",
@@ -42,6 +43,7 @@ SENTENCES: Final[Mapping[str, str]] = {
     "playlist_ids": f"At most 100, one a line, each of at most {MAX_ID_BYTES} characters.",
     "covers": f"At most 100 in all, one a line, each of at most {MAX_ID_BYTES} characters.",
     "text": "At most 10 000 characters.",
+    "earlier_reference": "As on your receipt: report- and 16 letters and digits. Or leave it empty.",
     "police_reference": "At most 200 characters.",
     "contact": "At most 320 characters.",
     "country": "Please choose a country of the list, or none.",
@@ -118,6 +120,7 @@ def report_of(filled: Filled) -> tuple[ReportBody | None, Sequence[FormFault]]:
             for one in _ids(filled[surface.value])
         ],
         "text": filled["text"].strip(),
+        "earlier_reference": filled["earlier_reference"].strip().lower(),
         "police_reference": filled["police_reference"].strip(),
         "contact": filled["contact"].strip(),
         "country": filled["country"].strip().upper(),

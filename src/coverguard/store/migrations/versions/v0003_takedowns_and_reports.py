@@ -121,6 +121,7 @@ def _create_tables() -> None:
         sa.Column("country", sa.String(length=2), nullable=True),
         sa.Column("language", sa.String(length=8), nullable=True),
         sa.Column("opted_out", sa.Boolean(), nullable=False),
+        sa.Column("earlier_ref", sa.String(length=32), nullable=True),
         sa.Column("repeats_id", _row_id(), nullable=True),
         sa.Column("repeats", sa.Integer(), server_default="0", nullable=False),
         sa.Column("priority", sa.Integer(), server_default="0", nullable=False),
@@ -177,6 +178,7 @@ def _create_tables() -> None:
         sa.UniqueConstraint("ref", name=op.f("uq_takedown_ref")),
     )
     op.create_index(op.f("ix_takedown_look_at"), "takedown", ["look_at"], unique=False)
+    op.create_index(op.f("ix_takedown_state"), "takedown", ["state"], unique=False)
     op.create_index(
         "uq_takedown_live",
         "takedown",
@@ -226,6 +228,8 @@ def _create_tables() -> None:
         ["kind", "named_id"],
         unique=False,
     )
+    _once_where_null("uq_report_target_all_versions", "version", ["report_id", "kind", "surface", "named_id"])
+    _once_where_null("uq_report_target_whole", "surface", ["report_id", "kind", "named_id"])
     op.create_table(
         "takedown_cause",
         sa.Column("id", _row_id(), autoincrement=True, nullable=False),
@@ -559,6 +563,15 @@ def _keys(*keys: list[str]) -> list[sa.UniqueConstraint]:
 def _create_indexes() -> None:
     for name in ("takedown_id", "report_id", "cover_version_id"):
         op.create_index(op.f(f"ix_quarantine_claim_{name}"), "quarantine_claim", [name], unique=False)
+    by_report = sa.text("report_id IS NOT NULL")
+    op.create_index(
+        "ix_quarantine_claim_by_report",
+        "quarantine_claim",
+        ["claimed_at"],
+        unique=False,
+        sqlite_where=by_report,
+        postgresql_where=by_report,
+    )
     if op.get_bind().dialect.name == "sqlite":
         op.create_index(op.f("ix_obligation_due_at"), "obligation", ["due_at"], unique=False)
         _open_once("item_id", "uq_obligation_open")
@@ -571,6 +584,11 @@ def _open_once(subject: str, name: str) -> None:
     op.create_index(
         name, "obligation", ["kind", subject], unique=True, sqlite_where=unmet, postgresql_where=unmet
     )
+
+
+def _once_where_null(name: str, column: str, key: list[str]) -> None:
+    absent = sa.text(f"{column} IS NULL")
+    op.create_index(name, "report_target", key, unique=True, sqlite_where=absent, postgresql_where=absent)
 
 
 def _row_id() -> sa.types.TypeEngine[int]:
