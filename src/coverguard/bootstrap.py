@@ -15,7 +15,6 @@ from coverguard import imaging, settings
 from coverguard.acting import Enforcer
 from coverguard.acting.inventory import Inventory
 from coverguard.auditing import Auditor
-from coverguard.errors import ConfigurationError
 from coverguard.imaging.sandbox import Ended, Sandbox
 from coverguard.imaging.signal_types import SignalTypes, load
 from coverguard.importing import Importer
@@ -27,7 +26,7 @@ from coverguard.local.cdn import NoCdn
 from coverguard.local.clock import SystemClock
 from coverguard.local.folder import FolderStore
 from coverguard.local.heads import FolderHeads
-from coverguard.local.keys import PURPOSES, LocalKeys, LocalSigner, PublicKeys
+from coverguard.local.keys import LocalKeys, LocalSigner, PublicKeys
 from coverguard.model import ObjectRef
 from coverguard.objects import ObjectEvents
 from coverguard.ports import (
@@ -42,12 +41,13 @@ from coverguard.ports import (
     Topic,
     UrlProbe,
 )
+from coverguard.preparing import require_keys
 from coverguard.relaying import Relay
 from coverguard.remote.catalogue import HttpCatalogue
 from coverguard.remote.probe import HttpProbe
 from coverguard.reporting import Reporting
 from coverguard.review import Review, ReviewRules
-from coverguard.screening import AnswerRecorder, Fingerprinter, KnowledgeCache, RecordingRules, Screener
+from coverguard.screening import AnswerRecorder, Eyes, Fingerprinter, KnowledgeCache, RecordingRules, Screener
 from coverguard.sealing import Sealer
 from coverguard.settings import Settings
 from coverguard.store import lists
@@ -130,15 +130,22 @@ class Deployment:
     def screener(self) -> Screener:
         return Screener(
             database=self.database,
-            store=self.store,
+            eyes=self.eyes(),
             knowledge=self.knowledge(),
-            fingerprint=self.fingerprint,
             recorder=self.recorder(),
             enforcer=self.enforcer(),
             clock=self.clock,
             log=self.log,
             modes=self.settings.modes,
             buckets=self.settings.readable_buckets,
+        )
+
+    def eyes(self) -> Eyes:
+        return Eyes(
+            store=self.store,
+            fingerprint=self.fingerprint,
+            clock=self.clock,
+            log=self.log,
             max_bytes=self.settings.max_bytes,
         )
 
@@ -389,7 +396,7 @@ def deployment(home: Path, *, log: Log, migrated: bool = True) -> Iterator[Deplo
     try:
         if migrated:
             require_migrated(database)
-            _require_keys(home, database)
+            require_keys(home, database)
         aws = aws_of(read, clock)
         yield Deployment(
             settings=read,
@@ -432,17 +439,6 @@ def aws_of(read: Settings, clock: Clock) -> Aws | None:
 def _catalogue(read: Settings, clock: Clock) -> HttpCatalogue:
     token = partial(read_token, read.home / "keys")
     return HttpCatalogue(url=read.catalogue_url, token=token, clock=clock)
-
-
-def _require_keys(home: Path, database: Database) -> None:
-    """New keys are for a new deployment: beside sealed rows they would hide that the old ones are lost."""
-    if all((home / "keys" / f"{purpose}.key").exists() for purpose in PURPOSES):
-        return
-    with database.reading() as tx:
-        if lists.anything_sealed(tx):
-            raise ConfigurationError(
-                f"{home / 'keys'} is missing and sealed rows need it; restore it from a backup"
-            )
 
 
 def folder_store(read: Settings) -> FolderStore:

@@ -10,6 +10,8 @@ from typing import NamedTuple
 from coverguard import settings
 from coverguard.errors import ConfigurationError
 from coverguard.local.boxes import StaffBox
+from coverguard.local.keys import PURPOSES
+from coverguard.store import lists
 from coverguard.store.engine import Database
 from coverguard.store.migrate import migrate
 from coverguard.store.roles import apply_roles
@@ -34,3 +36,14 @@ def prepare(home: Path) -> Prepared:
         prepared = Prepared(revision=migrate(database), missing_roles=apply_roles(database))
     StaffBox.open_or_create(home / "keys")  # once: on several hosts each worker would make its own
     return prepared
+
+
+def require_keys(home: Path, database: Database) -> None:
+    """New keys are for a new deployment: beside sealed rows they would hide that the old ones are lost."""
+    if all((home / "keys" / f"{purpose}.key").exists() for purpose in PURPOSES):
+        return
+    with database.reading() as tx:
+        if lists.anything_sealed(tx):
+            raise ConfigurationError(
+                f"{home / 'keys'} is missing and sealed rows need it; restore it from a backup"
+            )

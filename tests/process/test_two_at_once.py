@@ -45,12 +45,13 @@ def meeting(screener, barrier):
     """The same screener, which waits for its twin once both have the fingerprint and neither an answer."""
 
     def together(data, **asked):
-        made = screener.fingerprint(data, **asked)
+        made = screener.eyes.fingerprint(data, **asked)
         if not asked:
             barrier.wait(timeout=30)
         return made
 
-    return dataclasses.replace(screener, fingerprint=together)
+    eyes = dataclasses.replace(screener.eyes, fingerprint=together)
+    return dataclasses.replace(screener, eyes=eyes)
 
 
 @pytest.mark.parametrize("surface", [Surface.PROFILE_IMAGE, Surface.PLAYLIST_COVER])

@@ -195,15 +195,15 @@ def test_a_reported_graphic_is_not_looked_at_for_crops(world):
 
 def test_a_match_stands_where_crops_cannot_be_made(world):
     """The second decoding fails: the hold does not wait for it."""
-    screener = world.intake.screener
-    whole = screener.fingerprint
+    eyes = world.intake.screener.eyes
+    whole = eyes.fingerprint
 
     def failing(data, *, for_lists=False):
         if for_lists:
             raise DecoderUnavailable("no child")
         return whole(data)
 
-    object.__setattr__(screener, "fingerprint", failing)
+    object.__setattr__(eyes, "fingerprint", failing)
     world.list_of(near(picture(1), bits=3))
     assert told(world, picture(1), "matched")[0] == "hold"
     assert stored_parts(world) == []

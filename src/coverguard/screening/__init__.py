@@ -5,7 +5,16 @@ and a redelivery walks it again to the same end. Nothing here talks to a queue.
 """
 
 from coverguard.screening.knowledge import Knowledge, KnowledgeCache
+from coverguard.screening.looking import Eyes, Fingerprinter
 from coverguard.screening.recording import AnswerRecorder, RecordingRules
-from coverguard.screening.screener import Fingerprinter, Screener
+from coverguard.screening.screener import Screener
 
-__all__ = ["AnswerRecorder", "Fingerprinter", "Knowledge", "KnowledgeCache", "RecordingRules", "Screener"]
+__all__ = [
+    "AnswerRecorder",
+    "Eyes",
+    "Fingerprinter",
+    "Knowledge",
+    "KnowledgeCache",
+    "RecordingRules",
+    "Screener",
+]

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, Protocol
+from typing import Any, NamedTuple
 
 from coverguard import __version__
 from coverguard.acting import Enforcer
-from coverguard.acting.enforcer import ref_of
 from coverguard.errors import (
     BadMessage,
     ContentRejected,
     DecoderUnavailable,
     IntegrityFailure,
     ObjectMissing,
+    RejectReason,
     TransientError,
 )
 from coverguard.messages import CoverUploaded
@@ -23,6 +23,7 @@ from coverguard.model import (
     Decision,
     Done,
     Fingerprint,
+    Hold,
     Match,
     Micros,
     Mode,
@@ -34,10 +35,10 @@ from coverguard.model import (
     Retry,
     Surface,
 )
-from coverguard.policy import QUALITY_FLOOR, decide
-from coverguard.ports import Clock, ObjectStore
-from coverguard.retrying import briefly
+from coverguard.policy import decide
+from coverguard.ports import Clock
 from coverguard.screening.knowledge import Knowledge, KnowledgeCache
+from coverguard.screening.looking import Eyes
 from coverguard.screening.recording import AnswerRecorder
 from coverguard.store import Row, covers, screenings
 from coverguard.store.engine import Database
@@ -47,25 +48,23 @@ from coverguard.telemetry import Log, Stopwatch
 UPLOAD_ORIGIN_ID = ""
 
 
-class Fingerprinter(Protocol):
-    """`imaging.fingerprint`, or what does the same in a child."""
-
-    def __call__(self, data: bytes, /, *, for_lists: bool = False) -> Fingerprint: ...
+class _Judged(NamedTuple):
+    seen: Fingerprint
+    matches: tuple[Match, ...]
+    decision: Decision
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Screener:
     database: Database
-    store: ObjectStore
+    eyes: Eyes
     knowledge: KnowledgeCache
-    fingerprint: Fingerprinter
     recorder: AnswerRecorder
     enforcer: Enforcer
     clock: Clock
     log: Log
     modes: Mapping[Surface, Mode]
     buckets: frozenset[str]  # where a message may point
-    max_bytes: int
 
     def screen(self, event: CoverUploaded, *, sent_at: Micros, mode: Mode | None = None) -> Outcome:
         """Answer one upload message; whatever happened to an earlier delivery of it is taken up, not redone.
@@ -123,10 +122,10 @@ class Screener:
         what is held or referred, and with `for_lists` whatever it is.
         """
         try:
-            with watch.phase("read"):
-                data = briefly(lambda: self.store.read(ref_of(cover), limit=self.max_bytes), clock=self.clock)
-            with watch.phase("fingerprint"):
-                fingerprint = self.fingerprint(data)
+            data, seen = self.eyes.original(cover, watch)
+            judged = self._judge(seen, knowledge, watch)
+            if not isinstance(judged.decision, Hold):  # what is held is held at once
+                judged = self._judge_copy(judged, cover, knowledge, watch)
         except ContentRejected as error:
             reason = NotScreenedReason.UNREADABLE_CONTENT
             return NotScreened(reason=reason, detail=error.reason.value), (), None
@@ -139,21 +138,30 @@ class Screener:
         except IntegrityFailure:
             reason = NotScreenedReason.STORE_UNREACHABLE
             return NotScreened(reason=reason, detail="integrity_failure"), (), None
-        with watch.phase("match"):
-            matches = knowledge.matches(fingerprint)
-        decision = decide(matches, fingerprint)
-        if _like_a_photograph(fingerprint) and (for_lists or not isinstance(decision, Pass)):
-            with watch.phase("fingerprint"):
-                fingerprint = self._with_parts(data, fingerprint)
-        return decision, matches, fingerprint
+        seen = judged.seen
+        if for_lists or not isinstance(judged.decision, Pass):
+            seen = self.eyes.with_parts(data, seen, watch)
+        return judged.decision, judged.matches, seen
 
-    def _with_parts(self, data: bytes, seen: Fingerprint) -> Fingerprint:
-        """Add the crops that our own lists would have. What was seen stands also where nobody can now."""
+    def _judge(self, seen: Fingerprint, knowledge: Knowledge, watch: Stopwatch) -> _Judged:
+        with watch.phase("match"):
+            matches = knowledge.matches(seen)
+        decision = decide(matches, seen)
+        if isinstance(decision, Pass) and decision.low_information and seen.truncated:
+            raise ContentRejected(RejectReason.TRUNCATED)  # hardly anything of it was there to be seen
+        return _Judged(seen, matches, decision)
+
+    def _judge_copy(
+        self, judged: _Judged, cover: Row[Any], knowledge: Knowledge, watch: Stopwatch
+    ) -> _Judged:
+        """What strangers are served may show more; a copy that cannot be had now undoes no finding."""
         try:
-            return replace(seen, parts=self.fingerprint(data, for_lists=True).parts)
-        except (ContentRejected, DecoderUnavailable) as error:
-            self.log.note("no_crops", error=type(error).__name__)
-            return seen
+            seen = self.eyes.with_copy(cover, judged.seen, watch)
+        except (TransientError, DecoderUnavailable, IntegrityFailure):
+            if isinstance(judged.decision, Pass):
+                raise
+            return judged
+        return judged if seen is judged.seen else self._judge(seen, knowledge, watch)
 
     def _outcome(self, row: Row[Any]) -> Outcome:
         """A failure that may be cured stays on the queue; the ledger, not the queue, counts its attempts."""
@@ -161,12 +169,6 @@ class Screener:
             return Done(note=row.decision)
         wait = max(row.retry_at - self.clock.now(), 0)
         return Retry(after=timedelta(microseconds=wait), note="not_screened")
-
-
-def _like_a_photograph(seen: Fingerprint) -> bool:
-    """Whether there may be crops of it: as displayed, or of what is left without a border."""
-    displayed = (view for view in seen.views if view.name.startswith("displayed"))
-    return any(view.quality >= QUALITY_FLOOR and not view.low_diversity for view in displayed)
 
 
 def _may_improve(row: Row[Any]) -> bool:
