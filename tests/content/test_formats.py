@@ -5,6 +5,7 @@ import zlib
 
 import numpy as np
 import pytest
+from heic import READ, heic
 from PIL import Image, ImageChops, features
 
 from coverguard.imaging import fingerprint
@@ -107,6 +108,11 @@ def turned(form, orientation, **options):
     return encoded
 
 
+def turned_heic(image):
+    stored = image.transpose(UNDONE[6])
+    return heic(stored, exif=with_orientation(stored, 6), quality=80)
+
+
 def moving(form, **options):
     return lambda image: animation(
         [image, image.transpose(UNDONE[3]), image.transpose(UNDONE[2])], form, **options
@@ -167,6 +173,13 @@ if features.check("avif"):
         "turned_6_avif": turned("AVIF", 6, speed=9),
         "turned_7_avif": turned("AVIF", 7, speed=9),
         "moving_avif": moving("AVIF", speed=9),
+    }
+if READ:
+    MATRIX |= {
+        "heic": lambda im: heic(im, quality=80),
+        "grey_heic": lambda im: heic(im.convert("L"), quality=80),
+        "rgba_heic": lambda im: heic(im.convert("RGBA"), quality=80),
+        "turned_6_heic": turned_heic,
     }
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from heic import READ, heic
 from mutations import mutated, parts
 from PIL import Image, features
 
@@ -52,6 +53,8 @@ def seeds():
     if features.check("avif"):
         made["avif"] = encode(veiled, "AVIF", quality=60)
         made["animated_avif"] = animation([image, turned], "AVIF")
+    if READ:
+        made["heic"] = heic(image)
     return made
 
 

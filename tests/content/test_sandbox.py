@@ -11,11 +11,13 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+import heic
 import pytest
 
 from coverguard.errors import ContentRejected, DecoderUnavailable, RejectReason
 from coverguard.imaging import Limits, fingerprint
 from coverguard.imaging.sandbox import Ended, Ending, Sandbox, children, frames, launch, pool
+from coverguard.imaging.sandbox.child import THREADS
 from coverguard.imaging.sandbox.confinement import Confinement
 from coverguard.imaging.signals import exact
 from coverguard.testing.pictures import Kind, animation, draw, encode
@@ -151,8 +153,8 @@ def test_every_limit_reaches_the_child():
 # ── what it may not do ─────────────────────────────────────────────────────────────────────────────────────
 
 FORBIDDEN = [
-    "open", "list", "socket", "pair", "fork", "exec", "thread", "kill", "sleep", "duplicate", "other",
-    "executable", "late_memory", "limits",
+    "open", "list", "socket", "pair", "fork", "exec", "kill", "sleep", "duplicate", "other",
+    "executable", "late_memory", "limits", *([] if THREADS else ["thread"]),
 ]  # fmt: skip
 
 
@@ -160,6 +162,14 @@ FORBIDDEN = [
 def test_a_forbidden_call_ends_the_child_at_once(bent, told, act):
     assert rejected(bent, act.encode() + b"\n") is RejectReason.FORBIDDEN_CALL
     assert told.reasons == [Ending.FORBIDDEN_CALL]
+
+
+@pytest.mark.skipif(not heic.READ, reason="the extra that reads it is not installed")
+def test_a_decoder_that_needs_a_thread_has_one_and_has_no_process(bent, told):
+    picture = heic.heic(draw(Kind.SCENE, 7, side=64))
+    assert bent.fingerprint(picture) == fingerprint(picture)
+    assert bent.fingerprint(b"thread\n").views
+    assert rejected(bent, b"fork\n") is RejectReason.FORBIDDEN_CALL
 
 
 def test_nothing_worth_stealing_is_in_reach(bent, monkeypatch):
@@ -199,7 +209,8 @@ def test_limits_and_rights_are_the_kernels_word(plain):
     if child.confinement.seccomp:
         assert status["Seccomp"].strip() == "2"
     limits = Path(f"/proc/{child.pid}/limits").read_text()
-    for name in ("Max file size", "Max core file size", "Max processes", "Max open files"):
+    none = ["Max file size", "Max core file size", "Max open files"]
+    for name in none if THREADS else [*none, "Max processes"]:
         (line,) = [line for line in limits.splitlines() if line.startswith(name)]
         assert line.removeprefix(name).split()[:2] == ["0", "0"]
     assert os.getpgid(child.pid) == child.pid

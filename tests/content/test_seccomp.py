@@ -11,16 +11,16 @@ from coverguard.imaging.sandbox import seccomp
 from coverguard.imaging.sandbox.seccomp import CALLS, CHANNEL, program
 
 MACHINES = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
-KILL, ALLOW, EBADF = 0x80000000, 0x7FFF0000, 0x00050000 | errno.EBADF
+KILL, ALLOW, ERRNO = 0x80000000, 0x7FFF0000, 0x00050000
 PID = 4242
 I386 = 0x40000003
 
 
-def judged(machine, number, *arguments, architecture=None):
+def judged(machine, number, *arguments, architecture=None, threads=True):
     """Run the filter on one call, as the kernel does."""
     padded = [*arguments, *[0] * (6 - len(arguments))]
     data = struct.pack("<iIQ6Q", number, architecture or MACHINES[machine], 0, *padded)
-    lines, at, accumulator = program(machine, pid=PID), 0, 0
+    lines, at, accumulator = program(machine, pid=PID, threads=threads), 0, 0
     while True:
         code, yes, no, operand = lines[at]
         at += 1
@@ -48,7 +48,7 @@ def good(call):
 @pytest.mark.parametrize("call", CALLS, ids=lambda call: call.name)
 def test_what_is_in_the_table_passes_with_its_arguments_and_with_no_others(machine, call):
     number = getattr(call, machine)
-    assert judged(machine, number, *good(call)) == (EBADF if call.refused else ALLOW)
+    assert judged(machine, number, *good(call)) == (ERRNO | call.refused if call.refused else ALLOW)
     for argument, _ in call.equal:
         for wrong in (CHANNEL + 1, 0, 2**32 - 1):
             values = good(call)
@@ -67,6 +67,18 @@ def test_everything_else_kills(machine):
     assert len(known) == len(CALLS)
     others = set(range(1_000)) - known | {2**31 - 1, -1, 0x40000000, *(0x40000000 | one for one in known)}
     assert {judged(machine, number, CHANNEL) for number in others} == {KILL}
+
+
+@pytest.mark.parametrize("machine", MACHINES)
+def test_threads_are_for_those_who_need_them_and_processes_for_nobody(machine):
+    named = {call.name: call for call in CALLS if call.threads}
+    for call in named.values():
+        assert judged(machine, getattr(call, machine), *good(call), threads=False) == KILL
+    assert named["clone3"].refused, "what it asks for cannot be seen"
+    begin = getattr(named["clone"], machine)
+    assert judged(machine, begin, *good(named["clone"])) == ALLOW
+    for flags in (0x11, 0x4111, 0x003D0F00 & ~0x00010000, 0x103D0F00):  # processes; a new namespace
+        assert judged(machine, begin, flags) == KILL
 
 
 @pytest.mark.parametrize("machine", MACHINES)

@@ -39,9 +39,9 @@ from coverguard.imaging.raster import Pixels, Raster
 from coverguard.imaging.sniff import orientation
 
 try:
-    from pillow_heif import HeifImageFile
+    import pillow_heif as heif
 except ImportError:  # an extra of the package
-    HeifImageFile = None
+    heif = None  # type: ignore[assignment]
 
 _PLUGINS = {
     Format.JPEG: JpegImagePlugin.JpegImageFile.format,
@@ -138,9 +138,9 @@ def _opened(container: Container) -> Image.Image:
     """Let the format's own decoder read the header, and tell the container how the picture is turned."""
     file = BytesIO(container.body)
     if container.format is Format.HEIC:
-        if HeifImageFile is None:
+        if heif is None:
             raise ContentRejected(RejectReason.UNSUPPORTED_FORMAT)
-        image: Image.Image = HeifImageFile(file)
+        image: Image.Image = heif.HeifImageFile(file)  # type: ignore[no-untyped-call]
         container.width, container.height, container.exif = *image.size, b""  # it turns the picture itself
     else:
         if container.format is Format.AVIF and not AvifImagePlugin.SUPPORTED:

@@ -29,10 +29,18 @@ from coverguard.imaging.signal_types import load, painted
 from coverguard.imaging.sniff import sniff
 from coverguard.model import FINGERPRINT_VERSION, Fingerprint
 
+try:
+    import pillow_heif as heif
+except ImportError:  # an extra of the package
+    heif = None  # type: ignore[assignment]
+
+THREADS: Final = heif is not None
+"""Whether decoding begins threads: HEIC's decoder does nothing without."""
+
 Work = Callable[[bytes, bool], Fingerprint]
 """Of a file's bytes, and whether a list is to remember it."""
 _PROOF_SIDE: Final = 64  # pixels
-_FORMATS: Final = 5
+_FORMATS: Final = 6
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,6 +104,10 @@ def _proofs() -> Sequence[bytes]:
     if features.check("avif"):
         still["AVIF"] = colour
     made = [_encoded(image, form) for form, image in still.items()]
+    if heif is not None:
+        file = BytesIO()
+        heif.from_pillow(colour).save(file)
+        made.append(file.getvalue())
     made += [_encoded(colour.convert("CMYK"), "JPEG"), _encoded(colour, "JPEG", progressive=True)]
     made += [_encoded(colour.quantize(16), "PNG", transparency=1), _encoded(shorts, "PNG")]
     turned = [colour.rotate(90), colour.rotate(180)]
@@ -114,7 +126,7 @@ def run(channel: int, task: Task, *, parent: int, proving: bool) -> int:
     keep_only(channel)
     line = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM, fileno=CHANNEL)
     try:
-        confined = confine(parent=parent, memory_bytes=task.limits.memory_bytes)
+        confined = confine(parent=parent, memory_bytes=task.limits.memory_bytes, threads=THREADS)
         if proving:
             prove(task.proofs)
     except Exception as error:  # noqa: BLE001 - whatever it is, who waits for us shall know

@@ -63,8 +63,10 @@ def settle() -> None:
         _drop_capabilities()
 
 
-def confine(*, parent: int, memory_bytes: int) -> Confinement:
+def confine(*, parent: int, memory_bytes: int, threads: bool = False) -> Confinement:
     """Of a child just forked of this parent: so much memory and no more, and nothing it has no need of.
+
+    With `threads` it may begin some, and still no process.
 
     Raises:
         OSError: the kernel refused something that it has.
@@ -80,15 +82,16 @@ def confine(*, parent: int, memory_bytes: int) -> Confinement:
         resource.RLIMIT_CPU: LIFETIME_CPU,
         resource.RLIMIT_FSIZE: 0,
         resource.RLIMIT_NOFILE: 0,
-        resource.RLIMIT_NPROC: 0,
         resource.RLIMIT_CORE: 0,
         resource.RLIMIT_MEMLOCK: 0,
     }
+    if not threads:
+        bounds[resource.RLIMIT_NPROC] = 0  # the kernel counts threads by it, too
     for what, most in bounds.items():
         hard = resource.getrlimit(what)[1]
         bound = most if hard == resource.RLIM_INFINITY else min(most, hard)
         resource.setrlimit(what, (bound, bound))
-    return Confinement(seccomp=seccomp.install(), linux=linux)
+    return Confinement(seccomp=seccomp.install(threads=threads), linux=linux)
 
 
 def keep_only(channel: int) -> None:

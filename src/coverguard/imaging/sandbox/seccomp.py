@@ -2,8 +2,9 @@
 
 Everything is loaded and every table is built before the filter goes up; what is left to do for a child is to
 take a cover, think, and answer. So there is no open, no socket, no clone, no exec, no ioctl, no prctl, no
-kill of others in the table, and of what is in it the arguments are bound where they matter. Whatever is not
-in the table ends the process with SIGSYS. Linux on x86-64 and AArch64; elsewhere `install` says that it could
+kill of others in the table, and of what is in it the arguments are bound where they matter. Threads may be
+begun only where a decoder is installed that does nothing without (HEIC's). Whatever is not in the table ends
+the process with SIGSYS. Linux on x86-64 and AArch64; elsewhere `install` says that it could
 not, and the resource limits stand alone.
 
 The numbers are those of the kernel's tables: arch/x86/entry/syscalls/syscall_64.tbl and
@@ -37,10 +38,13 @@ class Call:
     reason: str
     equal: tuple[tuple[int, int], ...] = ()  # (argument, value that its low 32 bits must have)
     without: tuple[tuple[int, int], ...] = ()  # (argument, bits that must not be set)
-    refused: bool = False  # answered with EBADF instead
+    refused: int = 0  # the error that it is answered with instead
+    threads: bool = False  # only where a decoder needs threads
 
 
 _PROT_EXEC: Final = 4
+_THREAD: Final = 0x003D0F00
+"""What the C library begins a thread with: it shares memory, files, handlers and the process."""
 _OWN_PID: Final = -1  # stands for the process's own number, which is known when the filter is built
 
 CALLS: Final[Sequence[Call]] = (
@@ -69,11 +73,25 @@ CALLS: Final[Sequence[Call]] = (
         reason="abort: itself, with SIGABRT",
     ),
     Call(
-        name="writev", x86_64=20, aarch64=66, refused=True,
+        name="writev", x86_64=20, aarch64=66, refused=errno.EBADF,
         reason="malloc says there why it aborts; nobody listens",
     ),
-    Call(name="write", x86_64=1, aarch64=64, refused=True, reason="codecs that warn there; nobody listens"),
+    Call(
+        name="write", x86_64=1, aarch64=64, refused=errno.EBADF,
+        reason="codecs that warn there; nobody listens",
+    ),
     Call(name="exit_group", x86_64=231, aarch64=94, reason="the end"),
+    Call(
+        name="clone3", x86_64=435, aarch64=435, refused=errno.ENOSYS, threads=True,
+        reason="what it asks for lies in memory; the C library then asks by clone",
+    ),
+    Call(
+        name="clone", x86_64=56, aarch64=220, equal=((0, _THREAD),), threads=True,
+        reason="HEVC's decoder works in a thread, never in none; no process can be begun by it",
+    ),
+    Call(name="set_robust_list", x86_64=273, aarch64=99, threads=True, reason="a thread begins"),
+    Call(name="rseq", x86_64=334, aarch64=293, threads=True, reason="a thread begins"),
+    Call(name="exit", x86_64=60, aarch64=93, threads=True, reason="a thread ends"),
 )  # fmt: skip
 
 _ARCHITECTURES: Final = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}  # AUDIT_ARCH_… of linux/audit.h
@@ -100,7 +118,12 @@ def architecture() -> str | None:
     return machine if machine in _ARCHITECTURES else None
 
 
-def program(machine: str, *, pid: int) -> list[Instruction]:
+def calls(*, threads: bool) -> Sequence[Call]:
+    """What a child may ask for that needs threads, or none."""
+    return [call for call in CALLS if threads or not call.threads]
+
+
+def program(machine: str, *, pid: int, threads: bool = False) -> list[Instruction]:
     """The filter for a process of this number, as (code, jump if true, jump if false, operand)."""
     built: list[Instruction] = [
         (_LOAD, 0, 0, _ARCHITECTURE),
@@ -108,7 +131,7 @@ def program(machine: str, *, pid: int) -> list[Instruction]:
         (_RETURN, 0, 0, _KILL),
         (_LOAD, 0, 0, _NUMBER),
     ]
-    for call in CALLS:
+    for call in calls(threads=threads):
         verdict = _judged(call, pid)
         number = call.x86_64 if machine == "x86_64" else call.aarch64
         built += [(_EQUAL, 0, len(verdict), number), *verdict]
@@ -123,7 +146,7 @@ def _judged(call: Call, pid: int) -> list[Instruction]:
         checks += [(_LOAD, 0, 0, _low_half(argument)), (_EQUAL, 1, 0, wanted), (_RETURN, 0, 0, _KILL)]
     for argument, bits in call.without:
         checks += [(_LOAD, 0, 0, _low_half(argument)), (_ANY_BIT, 0, 1, bits), (_RETURN, 0, 0, _KILL)]
-    return [*checks, (_RETURN, 0, 0, _ERRNO | errno.EBADF if call.refused else _ALLOW)]
+    return [*checks, (_RETURN, 0, 0, _ERRNO | call.refused if call.refused else _ALLOW)]
 
 
 def _low_half(argument: int) -> int:
@@ -131,7 +154,7 @@ def _low_half(argument: int) -> int:
     return _ARGUMENTS + 8 * argument
 
 
-def install() -> bool:
+def install(*, threads: bool = False) -> bool:
     """Put the filter on this process, for good; say whether that could be done. Needs no_new_privs.
 
     Raises:
@@ -140,7 +163,7 @@ def install() -> bool:
     machine = architecture()
     if machine is None:
         return False
-    lines = program(machine, pid=os.getpid())
+    lines = program(machine, pid=os.getpid(), threads=threads)
     code = b"".join(_INSTRUCTION.pack(*line) for line in lines)
     prctl = ctypes.CDLL(None, use_errno=True).prctl
     asked = _Program(len(lines), code)
