@@ -162,7 +162,7 @@ def summary(rows: Sequence[Row], pictures: Sequence[Known], false: FalsePairs) -
             sum(one.seconds for one in outcomes) / sum(one.plain_seconds for one in outcomes), 2
         ),
         "false pairs within 31 bits": false.enforce,
-        "false pairs within 53 bits, negatives too": false.review,
+        "false pairs in either tier": false.review,
         "pairs of unrelated pictures": false.pairs,
         "false pairs within 31 bits, at most (95 %)": at_most(false.enforce, false.pairs),
     }
@@ -176,8 +176,9 @@ pictures ({kinds}), each altered in {alterations} ways with parameters drawn fro
 - **plain pdqhash**: Pillow decodes all of the file, `pdqhash` hashes it; within 31 bits, upright.
 - **enforce**: a view of the file, in any of eight orientations, is within 31 bits at quality 50 and more.
   Such a match may hold.
-- **review**: or within 53 bits, or the negative of one is, or pHash 256 is. Such a match goes to a person, on
-  lists that ask for it.
+- **review**: or a list of our own removals matches it at all: within 53 bits, by the negative, by pHash 256,
+  or within 31 bits at a quality of 15 and more. Such a match goes to a person.
+- A graphic that many innocent ones resemble counts as found where it matches; it never holds by its looks.
 - **views**: how many pictures of the file were hashed, on average.
 
 Shares are of one hundred; in brackets where the share lies with 95 % certainty (Wilson), had we more such
@@ -255,7 +256,7 @@ def _tell_false_pairs(false: FalsePairs, seed: int, *, as_json: bool) -> None:
         "pairs": false.pairs,
         "within 31 bits": false.enforce,
         "within 31 bits, at most a pair (95 %)": at_most(false.enforce, false.pairs),
-        "within 53 bits, negatives too": false.review,
+        "in either tier": false.review,
         "PDQs looked up": false.queries,
     }
     print(json.dumps(told) if as_json else "\n".join(f"{name}: {value}" for name, value in told.items()))

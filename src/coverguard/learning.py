@@ -15,7 +15,7 @@ from coverguard.errors import Refused
 from coverguard.hashlist import ListRow
 from coverguard.imaging.listing import PREFIX
 from coverguard.model import BYTES_VIEW, Algorithm, Category, ListAction, Micros
-from coverguard.policy import QUALITY_FLOOR, REVIEW_RADIUS, ListRule
+from coverguard.policy import QUALITY_FLOOR, own_rule
 from coverguard.ports import Keys
 from coverguard.store import Connection, Row, audit, lists, obligations, screenings
 
@@ -29,12 +29,9 @@ def learn(tx: Connection, keys: Keys, item: Row[Any], category: Category, *, now
     stored = screenings.stored_fingerprint(tx, item.cover_version_id)
     if stored is None:
         return
-    rule = ListRule(
-        list_id=0, version=0, category=category, action=ListAction.HOLD, known=False,
-        pdq_radius=REVIEW_RADIUS, phash256_radius=REVIEW_RADIUS,
-    )  # fmt: skip
+    rule, name = own_rule(category), f"{REMOVED_HERE}/{category.value}"
     list_id, _ = lists.create(
-        tx, name=f"{REMOVED_HERE}/{category.value}", source="confirmed removals here", rule=rule,
+        tx, name=name, source="confirmed removals here", rule=rule,
         actor=audit.MACHINE, note="learnt from verdicts", own=True, now=now,
     )  # fmt: skip
     digests = (Algorithm.SHA256, Algorithm.SHA1, Algorithm.MD5)

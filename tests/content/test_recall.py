@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import ImageEnhance
 
 from coverguard.imaging import fingerprint
 from coverguard.model import Fingerprint, View
@@ -76,6 +77,15 @@ def test_negatives_go_to_a_person(pictures):
     assert (plain, enforce, review) == (0, 0, 1)
 
 
+def test_what_is_only_darker_goes_to_a_person_at_less_quality():
+    """A graphic keeps its bits when it pales, and not its quality; a list of our own looks nevertheless."""
+    (one,) = filter(None, (recall.known("shapes", draw(Kind.SHAPES, seed, side=420)) for seed in [SEED]))
+    pale = encode(ImageEnhance.Contrast(one.image).enhance(0.35), "PNG")
+    assert 15 <= fingerprint(pale).views[0].quality < 50
+    told = recall.outcome(one, pale)
+    assert (told.plain, told.enforce, told.review) == (True, False, True)
+
+
 def test_pictures_with_too_little_to_see_are_not_measured():
     assert recall.known("gradient", draw(Kind.GRADIENT, 1)) is None
 
@@ -113,7 +123,7 @@ def test_what_is_the_same_is_counted():
 
 def test_nothing_is_looked_up_below_the_gate():
     plain = Fingerprint(
-        digests={}, views=(View(name="displayed", quality=49, signals={"pdq": bytes(32)}),), format="png",
+        digests={}, views=(View(name="displayed", quality=14, signals={"pdq": bytes(32)}),), format="png",
         width=1, height=1,
     )  # fmt: skip
     assert recall.look_up(recall.listed(small([2])), [plain]).queries == 0

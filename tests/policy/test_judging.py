@@ -22,7 +22,7 @@ from coverguard.model import (
     View,
     turned,
 )
-from coverguard.policy import EntryFacts, ListRule, Suppressions, decide, judge
+from coverguard.policy import EntryFacts, ListRule, Suppressions, decide, judge, own_rule
 
 PDQ = bytes(range(32))
 SHA256 = bytes(range(100, 132))
@@ -101,6 +101,15 @@ def test_the_radius(distance, found):
 @pytest.mark.parametrize(("distance", "found"), [(31, ["hold"]), (32, ["refer"]), (60, ["refer"]), (61, [])])
 def test_a_wider_radius_only_refers_beyond_31(distance, found):
     assert actions(judged(near(distance=distance), rules=[rule(pdq_radius=60)])) == found
+
+
+def test_beyond_the_industrys_threshold_a_view_needs_its_quality():
+    ours = replace(own_rule(Category.CHILD_ABUSE), list_id=1, version=1)
+    for distance, quality, matches in ((31, 15, 1), (31, 14, 0), (32, 49, 0), (32, 50, 1), (53, 50, 1)):
+        found = judged(near(distance=distance, quality=quality), rules=[ours])
+        assert len(found) == matches, (distance, quality)
+        firm = distance <= 31 and quality >= 50
+        assert {one.tier for one in found} <= {Tier.ENFORCE if firm else Tier.REVIEW}
 
 
 @pytest.mark.parametrize(("quality", "found"), [(49, ["refer"]), (50, ["hold"])])

@@ -81,8 +81,8 @@ def _within(candidate: Candidate, entry: EntryFacts, rule: ListRule) -> bool:
         return False
     if candidate.complement and not rule.complement:
         return False
-    # beyond the industry's threshold graphics match each other by the thousand
-    return _in_reach(candidate) or not candidate.low_diversity
+    # beyond the industry's threshold graphics match each other by the thousand, and what is hardly there, too
+    return _in_reach(candidate) or (candidate.quality >= QUALITY_FLOOR and not candidate.low_diversity)
 
 
 def _in_reach(candidate: Candidate) -> bool:

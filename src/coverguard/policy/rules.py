@@ -30,6 +30,11 @@ QUALITY_FLOOR: Final = 50
 """The least quality at which a near match may hold, and the default of lists for matching at all."""
 
 
+REVIEW_QUALITY: Final = 15
+"""The least quality at which our own lists look, within `HOLD_RADIUS`: what is only darker, or pale, has less
+of it and the same bits. No false pair among four million of graphics."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ListRule:
     """How one list is used. A radius of -1 switches that algorithm off; digests always match exactly.
@@ -71,6 +76,20 @@ class ListRule:
     def wide(self) -> bool:
         """Whether it asks for more than is quickly looked up in a list of any size."""
         return max(self.pdq_radius, self.phash256_radius) > HOLD_RADIUS
+
+
+def own_rule(category: Category) -> ListRule:
+    """What a list of our own removals is made with."""
+    return ListRule(
+        list_id=0,
+        version=0,
+        category=category,
+        action=ListAction.HOLD,
+        known=False,
+        pdq_radius=REVIEW_RADIUS,
+        phash256_radius=REVIEW_RADIUS,
+        quality_floor=REVIEW_QUALITY,
+    )
 
 
 def require_searchable(rule: ListRule, *, entries: int) -> None:

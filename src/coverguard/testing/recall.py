@@ -1,16 +1,18 @@
 """What is found again of a known picture, and how often two pictures that are not the same seem to be.
 
 A known picture stands on a list by the PDQ and the pHash 256 of what it displays. An altered file is found
-in the *enforce* tier if any of its views, in any orientation, is within 31 bits of the PDQ at quality 50 and
-more, and in the *review* tier if it is, or if one is within 53 bits, or its negative, or its pHash. The peer
-is what everybody does: Pillow decodes all, `pdqhash` hashes all, upright, 31 bits, no quality asked for.
+in the *enforce* tier if a view of it, in any orientation, is within 31 bits of the PDQ at quality 50 and
+more, and in the *review* tier if a list of our own would match it at all (`policy.own_rule`): within 53
+bits, by its negative, by its pHash, or within 31 at less quality. Whether it is a graphic, whose matches never
+hold, does not matter here. The peer is what everybody does: Pillow decodes all, `pdqhash` hashes all, upright,
+31 bits, no quality asked for.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from io import BytesIO
 from math import sqrt
 from typing import Final
@@ -21,9 +23,19 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from coverguard.imaging import fingerprint
-from coverguard.matching import HammingIndex
-from coverguard.model import Algorithm, Fingerprint, View
-from coverguard.policy import HOLD_RADIUS, QUALITY_FLOOR, REVIEW_RADIUS
+from coverguard.matching import HammingIndex, ListedDigest, ListIndex
+from coverguard.model import Algorithm, Category, Fingerprint, Match, Opinion, Tier, View
+from coverguard.policy import (
+    HOLD_RADIUS,
+    QUALITY_FLOOR,
+    REVIEW_QUALITY,
+    REVIEW_RADIUS,
+    EntryFacts,
+    Suppressions,
+    judge,
+    own_rule,
+    reach,
+)
 from coverguard.testing.pictures import Kind, chance, draw, encode
 
 PHOTO_LIKE: Final = (Kind.SCENE, Kind.LEAVES)
@@ -32,7 +44,7 @@ CERTAINTY: Final = 1.96
 """Standard deviations on either side of 95 % of a normal distribution."""
 
 _SIDES = (480, 640, 800)
-_ALL_BITS = 256
+_LIST = 1  # the list that has the known picture
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -81,39 +93,34 @@ def outcome(one: Known, data: bytes) -> Outcome:
     between = time.process_time()
     made = fingerprint(data)
     ended = time.process_time()
-    distance = nearest(made, one.displayed)
+    matches = matches_of(made, one.displayed)
     return Outcome(
         label=one.label,
         plain=plain,
-        enforce=distance.pdq <= HOLD_RADIUS,
-        review=min(distance.pdq, distance.negative, distance.phash) <= REVIEW_RADIUS,
+        enforce=any(match.tier is Tier.ENFORCE for match in matches),
+        review=bool(matches),
         views=len(made.views),
         seconds=ended - between,
         plain_seconds=between - begun,
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Nearest:
-    """Bits between a known picture and the nearest view that has enough to see."""
-
-    pdq: int
-    negative: int
-    phash: int
-
-
-def nearest(made: Fingerprint, displayed: View) -> Nearest:
-    pdqs, phashes = [_ALL_BITS], [_ALL_BITS]
-    negatives = [_ALL_BITS]
-    listed, other = displayed.signals[Algorithm.PDQ], displayed.signals[Algorithm.PHASH256]
-    for view in made.views:
-        if view.quality < QUALITY_FLOOR:
-            continue
-        bits = [_bits(turned, listed) for turned in view.orientations()]
-        pdqs.append(min(bits))
-        negatives.append(_ALL_BITS - max(bits))
-        phashes.append(_bits(view.signals[Algorithm.PHASH256], other))
-    return Nearest(min(pdqs), min(negatives), min(phashes))
+def matches_of(made: Fingerprint, displayed: View) -> tuple[Match, ...]:
+    """Judge a file by a list of our own that has this one picture."""
+    digests = [
+        ListedDigest(entry_id=number, list_id=_LIST, algorithm=algorithm, digest=displayed.signals[algorithm])
+        for number, algorithm in enumerate((Algorithm.PDQ, Algorithm.PHASH256))
+    ]
+    rule = replace(own_rule(Category.CHILD_ABUSE), list_id=_LIST)
+    asked = reach([rule])
+    index = ListIndex(digests, seq=1, wide=[_LIST])
+    entries = {
+        one.entry_id: EntryFacts(entry_id=one.entry_id, list_id=_LIST, opinion=Opinion.POSITIVE)
+        for one in digests
+    }
+    candidates = index.candidates(made, radius=asked.radius, complement=asked.complement)
+    rules = {_LIST: rule}
+    return judge(candidates, made, entries=entries, rules=rules, suppressions=Suppressions())
 
 
 def wilson(found: int, tried: int) -> tuple[float, float]:
@@ -156,21 +163,24 @@ class FalsePairs:
 def look_up(index: HammingIndex, pictures: Sequence[Fingerprint]) -> FalsePairs:
     """Look up every view of pictures of which none is listed, in all orientations and as negatives."""
     rows: list[bytes] = []
-    owners: list[int] = []
+    owners: list[tuple[int, bool]] = []  # picture, and whether it has enough to see
     for number, picture in enumerate(pictures):
         for view in picture.views:
-            if view.quality >= QUALITY_FLOOR:
+            if view.quality >= REVIEW_QUALITY:
                 turned = view.orientations()
                 rows += turned
-                owners += [number] * len(turned)
+                owners += [(number, view.quality >= QUALITY_FLOOR)] * len(turned)
     if not rows:
         return FalsePairs(pairs=len(index) * len(pictures), enforce=0, review=0, queries=0)
     packed = np.frombuffer(b"".join(rows), np.uint8).reshape(-1, 32)
     found = [index.search(packed, REVIEW_RADIUS), index.search(~packed, REVIEW_RADIUS)]
-    near = {(owners[query], entry) for query, entry in _near(found[0], HOLD_RADIUS)}
-    wide = {(owners[query], entry) for hits in found for query, entry in _near(hits, REVIEW_RADIUS)}
+    near = {(*owners[query], entry) for query, entry in _near(found[0], HOLD_RADIUS)}
+    wide = {(*owners[query], entry) for hits in found for query, entry in _near(hits, REVIEW_RADIUS)}
+    firm = {(picture, entry) for picture, clear, entry in near if clear}
+    seen = {(picture, entry) for picture, _, entry in near}
+    seen |= {(picture, entry) for picture, clear, entry in wide if clear}
     return FalsePairs(
-        pairs=len(index) * len(pictures), enforce=len(near), review=len(wide), queries=2 * len(rows)
+        pairs=len(index) * len(pictures), enforce=len(firm), review=len(seen), queries=2 * len(rows)
     )
 
 
@@ -193,7 +203,3 @@ def _plain(data: bytes) -> int:
     with Image.open(BytesIO(data)) as image:
         vector, _ = pdqhash.compute(np.ascontiguousarray(np.asarray(image.convert("RGB"))))
     return int.from_bytes(np.packbits(vector.astype(np.uint8)).tobytes(), "big")
-
-
-def _bits(one: bytes, other: bytes) -> int:
-    return (int.from_bytes(one, "big") ^ int.from_bytes(other, "big")).bit_count()
