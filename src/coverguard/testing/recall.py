@@ -1,11 +1,11 @@
 """What is found again of a known picture, and how often two pictures that are not the same seem to be.
 
-A known picture stands on a list by the PDQ and the pHash 256 of what it displays. An altered file is found
-in the *enforce* tier if a view of it, in any orientation, is within 31 bits of the PDQ at quality 50 and
-more, and in the *review* tier if a list of our own would match it at all (`policy.own_rule`): within 53
-bits, by its negative, by its pHash, or within 31 at less quality. Whether it is a graphic, whose matches never
-hold, does not matter here. The peer is what everybody does: Pillow decodes all, `pdqhash` hashes all, upright,
-31 bits, no quality asked for.
+A known picture stands on a list by the PDQ and the pHash 256 of what it displays. An altered file is
+found in the *enforce* tier if a view of it, in any orientation, is within 31 bits of the PDQ at quality
+50 and more, and in the *review* tier if a list of our own would match it at all (`policy.own_rule`):
+within 53 bits, by its negative, by its pHash, or within 31 at less quality. Whether it is a graphic,
+whose matches never hold, does not matter here. The peer is what everybody does: Pillow decodes all,
+`pdqhash` hashes all, upright, 31 bits, no quality asked for.
 """
 
 from __future__ import annotations
