@@ -351,7 +351,7 @@ def test_doctor_says_how_well_decoding_is_confined(machine, monkeypatch):
 def test_what_is_opened_for_use_decodes_in_a_child(machine):
     with bootstrap.deployment(machine.home, log=(log := Log(stream=None))) as parts:
         assert parts.fingerprint == parts.sandbox.fingerprint
-        assert parts.screener().fingerprint == parts.sandbox.fingerprint
+        assert parts.screener().eyes.fingerprint == parts.sandbox.fingerprint
         data = encode(draw(Kind.SCENE, 5, side=64), "PNG")
         assert parts.fingerprint(data) == fingerprint(data)
         os.kill(parts.sandbox.idle()[0], signal.SIGKILL)

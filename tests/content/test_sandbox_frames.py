@@ -77,6 +77,8 @@ answers = st.one_of(
 def read(data, number=1, signals=SIGNALS):
     kind, size = frames.answer_of(data[: HEADER.size], number=number)
     assert size <= MAX_ANSWER
+    if len(data) != HEADER.size + size:
+        raise Malformed("the worker waits for more, or more is left")
     return frames.parse(kind, data[HEADER.size : HEADER.size + size], digests=DIGESTS, signals=signals)
 
 

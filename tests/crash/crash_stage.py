@@ -39,7 +39,7 @@ from coverguard.model import (
 from coverguard.policy import ListRule
 from coverguard.preparing import prepare
 from coverguard.review import Opinion
-from coverguard.screening import Screener
+from coverguard.screening import Eyes
 from coverguard.store import lists
 from coverguard.store.engine import Database
 from coverguard.store.queue import TableQueue
@@ -100,8 +100,8 @@ class FaultyDeployment(Deployment):
     def enforcer(self) -> Enforcer:
         return replace(Deployment.enforcer(self), cdn=FaultyCdn(NoCdn(), self.plan))
 
-    def screener(self) -> Screener:
-        return replace(Deployment.screener(self), fingerprint=fingerprint)
+    def eyes(self) -> Eyes:
+        return replace(Deployment.eyes(self), fingerprint=fingerprint)
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+import pwd
 import signal
 import socket
 import subprocess
@@ -20,12 +21,9 @@ import pytest
 from sqlalchemy import text
 
 from coverguard import __version__, bootstrap
-from coverguard.hashlist import ListRow
 from coverguard.imaging import fingerprint
-from coverguard.model import Algorithm, Category, ListAction, Surface
-from coverguard.policy import ListRule
+from coverguard.model import Surface
 from coverguard.ports import Reach
-from coverguard.store import lists
 from coverguard.store.migrate import newest_revision
 from coverguard.telemetry import Log
 from coverguard.testing.pictures import Kind, draw, encode
@@ -108,15 +106,6 @@ class Town:
         )
         self.data = [encode(draw(Kind.SCENE, number, side=128), "JPEG", quality=80) for number in range(4)]
         self.uploads: list[tuple[object, bool]] = []
-        rule = ListRule(list_id=0, version=0, category=Category.CHILD_ABUSE, action=ListAction.HOLD)
-        listed = ListRow(
-            source_entry_id="e", algorithm=Algorithm.PDQ,
-            digest=fingerprint(self.data[0]).views[0].signals["pdq"],
-        )  # fmt: skip
-        with parts.database.transaction() as tx:
-            now = parts.clock.now()
-            list_id, _ = lists.create(tx, name="l", source="s", rule=rule, actor="a", note="-", now=now)
-            lists.write_entries(tx, parts.keys, list_id=list_id, rows=[listed], now=now)
 
     def announce(self) -> None:
         bodies = []
@@ -169,9 +158,22 @@ def town(tmp_path: Path, before: Path) -> Iterator[Town]:
     with socket.socket() as asking:
         asking.bind(("127.0.0.1", 0))
         port = asking.getsockname()[1]
-    (home / "coverguard.toml").write_text(f"file_server_port = {port}\n", encoding="utf-8")
+    me = pwd.getpwuid(os.getuid()).pw_name
+    settings = f'file_server_port = {port}\n[people]\n{me} = ["list_editor"]\n'
+    (home / "coverguard.toml").write_text(settings, encoding="utf-8")
     with bootstrap.deployment(home, log=Log(stream=None), migrated=False) as parts:
-        yield Town(parts)
+        made = Town(parts)
+        put_on_a_list(home, made.data[0], source=before)
+        yield made
+
+
+def put_on_a_list(home: Path, data: bytes, *, source: Path) -> None:
+    """By the release before, whose tables are not ours."""
+    (home / "l.hex").write_text(fingerprint(data).views[0].signals["pdq"].hex() + "\n", encoding="utf-8")
+    rule = ("--source", "s", "--category", "child_abuse", "--action", "hold")
+    for words in (("add", "l", *rule), ("load", "l", str(home / "l.hex"), "--algorithm", "pdq")):
+        done = run(home, "lists", *words, source=source)
+        assert done.returncode == 0, done.stderr
 
 
 def test_the_release_before_is_the_one_that_is_meant(before: Path) -> None:

@@ -189,13 +189,15 @@ def _draw_pair(paper: Image.Image, top: int, pair: Pair, *, best: bool) -> None:
 
 
 def _pixels(one: Seen) -> Image.Image:
-    """Return what the view shows."""
+    """Return what the view shows, in the picture's own proportions, which a raster need not have."""
     height, width = one.raster.pixels.shape[:2]
     across, down = width / one.raster.width, height / one.raster.height
     left, top = round(one.box.left * across), round(one.box.top * down)
     right, bottom = round(one.box.right * across), round(one.box.bottom * down)
     part = one.raster.pixels[top : max(bottom, top + 1), left : max(right, left + 1)]
-    return Image.fromarray(np.ascontiguousarray(part))
+    scale = min(across, down)
+    size = (max(1, round(one.box.width * scale)), max(1, round(one.box.height * scale)))
+    return Image.fromarray(np.ascontiguousarray(part)).resize(size)
 
 
 def _fitted(image: Image.Image, side: int) -> Image.Image:
