@@ -44,7 +44,9 @@ def nearest(data, pdq):
 
 @pytest.mark.thorough
 @pytest.mark.parametrize("form", FORMS)
-@pytest.mark.parametrize("place", [0, 1, 17, 25, 48, 49])
+@pytest.mark.parametrize(
+    "place", [0, 17, 49, *(pytest.param(one, marks=pytest.mark.long) for one in (1, 25, 48))]
+)
 def test_a_picture_in_any_of_fifty_frames_is_found(form, place, hidden, hidden_pdq):
     frames = drifting(50)
     frames[place] = hidden

@@ -74,7 +74,8 @@ def test_flags_letters_and_pages_of_text_are_low(made):
 @pytest.mark.parametrize("side", [64, 128, 300, 512, 1000])
 @pytest.mark.parametrize("kind", NOT_LOW)
 def test_what_is_like_a_photograph_is_not_low(kind, side):
-    assert not any(low(draw(kind, seed, side=side)) for seed in SEEDS)
+    some = SEEDS if side < 1000 else SEEDS[:4]  # which take long to draw
+    assert not any(low(draw(kind, seed, side=side)) for seed in some)
 
 
 def test_one_thing_on_a_plain_ground_is_like_a_photograph():

@@ -15,6 +15,7 @@ BENT = (sys.executable, str(Path(__file__).with_name("bent.py")))
 HOURS = 6 * 3600
 
 
+@pytest.mark.long
 def test_clocks_that_are_hours_wrong_change_no_answer(settle, clean):
     wrong = {
         ("worker", "ahead"): ("--ahead", HOURS),

@@ -19,6 +19,7 @@ pytestmark = [pytest.mark.process, pytest.mark.servers, pytest.mark.timeout(300)
 BENT = (sys.executable, str(Path(__file__).with_name("bent.py")))
 
 
+@pytest.mark.long
 def test_a_deadly_cover_is_dead_lettered_withheld_and_redriven(settle, clean):
     with settle(lease="1s", more='grace = "6s"') as place:
         town = towns.Town(place, 1)

@@ -158,6 +158,7 @@ def weather(place, clean, *, covers, length):
     town.judge(clean)
 
 
+@pytest.mark.long
 @pytest.mark.timeout(240)
 def test_a_frozen_worker_that_comes_back_changes_nothing(place, clean):
     """Its leases ran out and others did its work; then it goes on where it was."""

@@ -188,6 +188,7 @@ def test_workers_killed_at_random_lose_nothing_and_do_nothing_twice(town):
     town.judge()
 
 
+@pytest.mark.long
 def test_four_workers_never_answer_that_the_database_is_locked(town):
     town.announce(MESSAGES)
     with ExitStack() as stack:
