@@ -12,5 +12,5 @@ READ = pillow_heif is not None
 
 def heic(image, **options):
     file = BytesIO()
-    pillow_heif.from_pillow(image).save(file, **options)
+    pillow_heif.from_pillow(image).save(file, enc_params={"preset": "ultrafast"}, **options)
     return file.getvalue()
