@@ -334,7 +334,10 @@ TABLE = [
     ([near(low_diversity=True)], {"opinion": Opinion.SEED}, {}, "refer seed_only"),
     ([near(low_diversity=True), near(2)], {}, {}, "hold"),
     ([near(low_diversity=True), exact(2)], {}, {}, "hold"),
-    ([near(low_diversity=True, distance=40)], {}, {"pdq_radius": 53}, "pass"),
+    ([near(low_diversity=True, distance=42)], {}, {"pdq_radius": 53}, "pass"),
+    ([near(low_diversity=True, distance=41)], {}, {"pdq_radius": 53}, "refer review_tier_only"),
+    ([near(low_diversity=True, distance=41)], {}, {}, "pass"),
+    ([near(low_diversity=True, distance=41, quality=49)], {}, {"pdq_radius": 53, "quality_floor": 0}, "pass"),
     ([near(low_diversity=True, complement=True)], {}, {}, "pass"),
     ([replace(PHASH, low_diversity=True)], {}, {}, "pass"),
 ]

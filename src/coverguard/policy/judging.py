@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from coverguard.model import Algorithm, Candidate, Category, Fingerprint, ListAction, Match, Opinion, Tier
-from coverguard.policy.rules import QUALITY_FLOOR, ListRule
+from coverguard.policy.rules import GRAPHIC_RADIUS, QUALITY_FLOOR, ListRule
 
 SUPPRESSED_PDQ_RADIUS = 4
 _STRENGTH = {ListAction.SHADOW: 0, ListAction.REFER: 1, ListAction.HOLD: 2}
@@ -82,7 +82,15 @@ def _within(candidate: Candidate, entry: EntryFacts, rule: ListRule) -> bool:
     if candidate.complement and not rule.complement:
         return False
     # beyond the industry's threshold graphics match each other by the thousand, and what is hardly there, too
-    return _in_reach(candidate) or (candidate.quality >= QUALITY_FLOOR and not candidate.low_diversity)
+    return _in_reach(candidate) or (candidate.quality >= QUALITY_FLOOR and _is_telling(candidate))
+
+
+def _is_telling(candidate: Candidate) -> bool:
+    """Whether a match beyond the threshold says anything of such a picture."""
+    if not candidate.low_diversity:
+        return True
+    upright = candidate.algorithm == Algorithm.PDQ and not candidate.complement
+    return upright and candidate.distance <= GRAPHIC_RADIUS
 
 
 def _in_reach(candidate: Candidate) -> bool:
