@@ -24,8 +24,8 @@ REVIEW_RADIUS: Final = 53
 """How far our own lists look: no false pair among 14 million of photographs, two thirds of overlays found."""
 
 GRAPHIC_RADIUS: Final = HOLD_RADIUS + 10
-"""How far graphics of low diversity are looked for by who looks wide: what two ways of sampling sharp type may
-differ by, and no further, since beyond it they match each other."""
+"""How far graphics of low diversity are looked for by lists that look wide: what two ways of sampling sharp
+type may differ by, and no further, since beyond it they match each other."""
 
 WIDE_ENTRIES: Final = 20_000
 """Near signals of a list, up to which its rule may ask for more than `HOLD_RADIUS`."""
