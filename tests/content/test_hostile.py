@@ -15,6 +15,7 @@ from coverguard.errors import ContentRejected, RejectReason
 from coverguard.imaging import Limits, fingerprint
 from coverguard.imaging.sniff import orientation
 from coverguard.model import Fingerprint
+from coverguard.testing.cast import BROKEN
 from coverguard.testing.pictures import (
     Kind,
     animation,
@@ -321,3 +322,10 @@ except ContentRejected as error:
 def test_no_memory_is_a_reason():
     run = subprocess.run([sys.executable, "-c", OUT_OF_MEMORY], capture_output=True, text=True, check=True)
     assert run.stdout.strip() == RejectReason.OUT_OF_MEMORY
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_what_the_demo_calls_broken_cannot_be_read(name):
+    """The demo expects that such covers are withheld."""
+    with pytest.raises(ContentRejected):
+        fingerprint(hostile()[name])

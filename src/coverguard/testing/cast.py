@@ -29,7 +29,7 @@ PROMISED: Final = (  # what the first version promises to find
     Alteration.RESIZED_400,
 )
 BESIDES: Final = (Alteration.MIRRORED, Alteration.GIF, Alteration.CMYK_JPEG)
-BROKEN: Final = ("truncated_jpeg", "html", "empty")
+BROKEN: Final = ("truncated_webp", "html", "empty")
 REFERRED: Final = 2
 UPLOADERS: Final = 12
 SURFACES: Final = tuple(Surface)

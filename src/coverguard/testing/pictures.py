@@ -386,7 +386,8 @@ def _large_claims(jpeg: bytes) -> dict[str, bytes]:
 def hostile() -> dict[str, bytes]:
     """Return files made to harm a decoder, by name. All are generated, none is over 5 MB.
 
-    "polyglot" and "inflating_text" are valid pictures with a passenger, which do decode; nothing else does.
+    "polyglot" and "inflating_text" are valid pictures with a passenger, which do decode. So do three that are
+    truncated, as far as browsers show them, but not the WebP; nothing else does.
     """
     small = draw(Kind.SCENE, 7, side=96)
     whole = {form: encode(small, form) for form in ("JPEG", "PNG", "GIF", "WEBP")}
