@@ -36,7 +36,7 @@ QUALITY_FLOOR: Final = 50
 
 REVIEW_QUALITY: Final = 15
 """The least quality at which our own lists look, within `HOLD_RADIUS`: what is only darker, or pale, has less
-of it and the same bits. No false pair among four million of graphics."""
+of it and the same bits. No false pair among two million of generated pictures."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
