@@ -19,7 +19,7 @@ settings.load_profile(os.environ.get("COVERGUARD_HYPOTHESIS", "coverguard"))
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
     if item.get_closest_marker("by_hand") and not os.environ.get("COVERGUARD_BY_HAND"):
-        pytest.skip("takes hours and was never run to its end: run it by hand")
+        pytest.skip("takes a quarter of an hour and more: run it by hand")
 
 
 @pytest.fixture(scope="session")

@@ -31,17 +31,12 @@ from PIL import (
 )
 
 from coverguard.errors import ContentRejected, RejectReason
-from coverguard.imaging import diversity
+from coverguard.imaging import diversity, heic
 from coverguard.imaging.animation import Kept
 from coverguard.imaging.channels import BLACK, WHITE, Alpha, channels, over
 from coverguard.imaging.container import Container, Format
 from coverguard.imaging.raster import Pixels, Raster
 from coverguard.imaging.sniff import orientation
-
-try:
-    import pillow_heif as heif
-except ImportError:  # an extra of the package
-    heif = None  # type: ignore[assignment]
 
 _PLUGINS = {
     Format.JPEG: JpegImagePlugin.JpegImageFile.format,
@@ -138,9 +133,9 @@ def _opened(container: Container) -> Image.Image:
     """Let the format's own decoder read the header, and tell the container how the picture is turned."""
     file = BytesIO(container.body)
     if container.format is Format.HEIC:
-        if heif is None:
+        if not heic.READ:
             raise ContentRejected(RejectReason.UNSUPPORTED_FORMAT)
-        image: Image.Image = heif.HeifImageFile(file)  # type: ignore[no-untyped-call]
+        image = heic.opened(file)
         container.width, container.height, container.exif = *image.size, b""  # it turns the picture itself
     else:
         if container.format is Format.AVIF and not AvifImagePlugin.SUPPORTED:

@@ -19,6 +19,7 @@ from coverguard.policy import QUALITY_FLOOR
 from coverguard.ports import Clock, ObjectDescription, ObjectStore
 from coverguard.retrying import briefly
 from coverguard.store import Row
+from coverguard.store.quarantines import named_renditions
 from coverguard.telemetry import Log, Stopwatch
 
 COPIES = 16
@@ -81,12 +82,7 @@ class Eyes:
                 return seen
 
     def _copies(self, cover: Row[Any]) -> Iterator[ObjectDescription]:
-        own = ref_of(cover)
-        named = [
-            ObjectRef(bucket=one["bucket"], key=one["key"], version_id=one["version_id"])
-            for one in cover.renditions
-        ]
-        for ref in [one for one in named if one != own][:COPIES]:
+        for ref in named_renditions(cover)[:COPIES]:
             try:
                 yield briefly(lambda ref=ref: self.store.describe(ref), clock=self.clock)  # type: ignore[misc]
             except ObjectMissing:

@@ -106,6 +106,16 @@ def request(
     return int(row.id)
 
 
+def named_renditions(cover: Row[Any]) -> Sequence[ObjectRef]:
+    """The copies of a cover that the platform named, without the cover's own object."""
+    own = ObjectRef(bucket=cover.bucket, key=cover.key, version_id=cover.version_id)
+    named = [
+        ObjectRef(bucket=one["bucket"], key=one["key"], version_id=one["version_id"])
+        for one in cover.renditions
+    ]
+    return [one for one in named if one != own]
+
+
 def request_of_cover(
     tx: Connection,
     cover: Row[Any],
@@ -117,11 +127,7 @@ def request_of_cover(
 ) -> None:
     """Ask for the cover's object and every rendition the platform named to be blocked or held."""
     own = ObjectRef(bucket=cover.bucket, key=cover.key, version_id=cover.version_id)
-    named = [
-        ObjectRef(bucket=one["bucket"], key=one["key"], version_id=one["version_id"])
-        for one in cover.renditions
-    ]
-    for ref in (own, *(one for one in named if one != own)):
+    for ref in (own, *named_renditions(cover)):
         request(
             tx,
             cover_version_id=cover.id,

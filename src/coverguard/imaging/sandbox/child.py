@@ -19,7 +19,7 @@ from typing import Final
 from PIL import AvifImagePlugin, Image, features
 
 from coverguard.errors import ContentRejected, RejectReason
-from coverguard.imaging import fingerprint
+from coverguard.imaging import fingerprint, heic
 from coverguard.imaging.limits import Limits
 from coverguard.imaging.sandbox import frames
 from coverguard.imaging.sandbox.confinement import confine, keep_only
@@ -29,12 +29,7 @@ from coverguard.imaging.signal_types import load, painted
 from coverguard.imaging.sniff import sniff
 from coverguard.model import FINGERPRINT_VERSION, Fingerprint
 
-try:
-    import pillow_heif as heif
-except ImportError:  # an extra of the package
-    heif = None  # type: ignore[assignment]
-
-THREADS: Final = heif is not None
+THREADS: Final = heic.READ
 """Whether decoding begins threads: HEIC's decoder does nothing without."""
 
 Work = Callable[[bytes, bool], Fingerprint]
@@ -104,10 +99,8 @@ def _proofs() -> Sequence[bytes]:
     if features.check("avif"):
         still["AVIF"] = colour
     made = [_encoded(image, form) for form, image in still.items()]
-    if heif is not None:
-        file = BytesIO()
-        heif.from_pillow(colour).save(file)
-        made.append(file.getvalue())
+    if heic.READ:
+        made.append(heic.encoded(colour))
     made += [_encoded(colour.convert("CMYK"), "JPEG"), _encoded(colour, "JPEG", progressive=True)]
     made += [_encoded(colour.quantize(16), "PNG", transparency=1), _encoded(shorts, "PNG")]
     turned = [colour.rotate(90), colour.rotate(180)]
