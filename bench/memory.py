@@ -16,10 +16,10 @@ import json
 import random
 import resource
 import time
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image, features
 
 from coverguard.errors import ContentRejected
@@ -56,9 +56,9 @@ def resident(process: object) -> int:
     return pages * resource.getpagesize()
 
 
-def growth(sizes: Sequence[int], covers: int) -> tuple[float, float]:
+def growth(sizes: NDArray[np.float64], covers: int) -> tuple[float, float]:
     """Bytes a cover, and half the width of its interval."""
-    kept = np.asarray(sizes[len(sizes) // 10 :], dtype=float)
+    kept = sizes[len(sizes) // 10 :]
     medians = np.array([np.median(one) for one in np.array_split(kept, STRETCHES)])
     places = np.linspace(0.1, 1.0, STRETCHES) * covers
     (slope, _), covariance = np.polyfit(places, medians, 1, cov=True)
@@ -68,7 +68,9 @@ def growth(sizes: Sequence[int], covers: int) -> tuple[float, float]:
 def run(covers: int, seed: int) -> dict[str, object]:
     chance = random.Random(seed)
     pool, every = files(chance), max(covers // SAMPLES, 1)
-    sizes: dict[str, list[int]] = {"worker": [], "child": []}
+    taken = range(0, covers, every)
+    # room for every sample before the first is taken: a list that grows would be measured with the rest
+    sizes = {name: np.ones(len(taken)) for name in ("worker", "child")}
     ends: list[Ended] = []
     rejected, began = 0, time.perf_counter()
     with Sandbox(covers=covers + 1, told=ends.append) as sandbox:
@@ -78,10 +80,10 @@ def run(covers: int, seed: int) -> dict[str, object]:
             except ContentRejected:
                 rejected += 1
             if number % every == 0:
-                sizes["worker"].append(resident("self"))
-                sizes["child"] += map(resident, sandbox.idle())
+                sizes["worker"][number // every] = resident("self")
+                (sizes["child"][number // every],) = map(resident, sandbox.idle())
     spent = time.perf_counter() - began
-    grown = {name: growth(taken, covers) for name, taken in sizes.items()}
+    grown = {name: growth(each, covers) for name, each in sizes.items()}
     return {
         "covers": covers,
         "rejected": rejected,
@@ -89,7 +91,7 @@ def run(covers: int, seed: int) -> dict[str, object]:
         "seconds": round(spent, 1),
         **{f"{name}_bytes_a_cover": round(slope, 2) for name, (slope, _) in grown.items()},
         **{f"{name}_interval": round(half, 2) for name, (_, half) in grown.items()},
-        **{f"{name}_mib": round(taken[-1] / 2**20, 1) for name, taken in sizes.items()},
+        **{f"{name}_mib": round(each[-1] / 2**20, 1) for name, each in sizes.items()},
     }
 
 

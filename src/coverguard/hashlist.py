@@ -1,8 +1,8 @@
 """Hash list files as rows, and what a whole list says against what is stored.
 
-Three formats: CSV with a header (`id,algorithm,digest[,opinion][,category][,grid]`), JSON Lines with the same
-fields, and one hex digest a line. Every line becomes a `ListRow` or a `Malformed`, blank lines apart; nothing
-is dropped in silence. Only what makes the whole file senseless raises `BadListFile`.
+Three formats: CSV with a header (`id,algorithm,digest[,opinion][,category][,grid][,label]`), JSON Lines with
+the same fields, and one hex digest a line. Every line becomes a `ListRow` or a `Malformed`, blank lines
+apart; nothing is dropped in silence. Only what makes the whole file senseless raises `BadListFile`.
 
 Invariants: no fault, error or repr carries what a file said, only line numbers and fixed words; a line meets
 the length limit before it meets a parser; an id appears once; an unknown column or field is refused, since a
@@ -44,11 +44,12 @@ class ListLimits:
 DEFAULT_LIMITS: Final = ListLimits()
 OURS: Final = Algorithms()
 Valid = Callable[[Algorithm, bytes], bool]
-FIELDS: Final = ("id", "algorithm", "digest", "opinion", "category", "grid")
+FIELDS: Final = ("id", "algorithm", "digest", "opinion", "category", "grid", "label")
 REQUIRED: Final = frozenset({"id", "algorithm", "digest"})
 
 _HEX: Final = re.compile(r"(?:[0-9a-fA-F]{2})+")
 _BOOLEANS: Final = {"": False, "0": False, "false": False, "no": False, "1": True, "true": True, "yes": True}
+LABEL_BYTES: Final = 64
 _ID_HEX: Final = 32  # characters of a derived id: 128 bits
 _BLANK: Final = " \t\r\n"
 
@@ -65,10 +66,12 @@ class ListRow:
     opinion: Opinion = Opinion.POSITIVE
     category: Category | None = None  # None: the list's own
     grid: bool = False  # the source says: a grid or collage, whose near matches mean little
+    label: str | None = None  # the source's own word for what it is, such as "A1"; the list's rule maps it
 
     def canonical(self) -> bytes:
         """Everything but the id: equal if and only if nothing changed. As secret as the digest."""
-        facts = (self.opinion.value, self.category.value if self.category else "", str(int(self.grid)))
+        category = self.category.value if self.category else ""
+        facts = (self.opinion.value, category, str(int(self.grid)), self.label or "")
         return self.algorithm.value.encode() + b":" + self.digest + ":".join(("", *facts)).encode()
 
 
@@ -353,16 +356,35 @@ def _row(fields: Fields, *, algorithms: Mapping[str, Algorithm], valid: Valid, i
         source_entry_id=_entry_id(fields.get("id"), id_bytes),
         algorithm=algorithm,
         digest=_digest(fields.get("digest"), algorithm, valid),
-        opinion=_word(Opinion, fields.get("opinion", Opinion.POSITIVE.value), name="opinion"),
+        opinion=_opinion(fields.get("opinion", Opinion.POSITIVE.value)),
         category=_word(Category, fields["category"], name="category") if "category" in fields else None,
         grid=grid,
+        label=_label(fields.get("label")),
     )
 
 
 def _entry_id(value: object, limit: int) -> str:
+    return _printable(value, limit, name="id")
+
+
+def _printable(value: object, limit: int, *, name: str) -> str:
     if not isinstance(value, str) or not value or not value.isprintable() or len(value.encode()) > limit:
-        raise _Fault(f"id is not 1 to {limit} bytes of printable UTF-8")
+        raise _Fault(f"{name} is not 1 to {limit} bytes of printable UTF-8")
     return value
+
+
+def _opinion(value: object) -> Opinion:
+    """What one line may say; that a digest is disputed follows from several."""
+    said = _word(Opinion, value, name="opinion")
+    if said is Opinion.DISPUTED:
+        raise _Fault("opinion is not a word coverguard knows")
+    return said
+
+
+def _label(value: object) -> str | None:
+    if value is None:
+        return None
+    return _printable(value, LABEL_BYTES, name="label")
 
 
 def _digest(value: object, algorithm: Algorithm, valid: Valid) -> bytes:

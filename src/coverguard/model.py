@@ -65,6 +65,7 @@ class Opinion(StrEnum):
     POSITIVE = "positive"
     SEED = "seed"  # worth a look, not vouched for
     NEGATIVE = "negative"  # the source says: not this
+    DISPUTED = "disputed"  # of a match: the list has both words on this digest
 
 
 class Category(StrEnum):
@@ -292,6 +293,7 @@ class ReferReason(StrEnum):
     LIST_REFERS = "list_refers"  # every match is on a list or entry that may only refer
     SECOND_OPINION_ONLY = "second_opinion_only"  # pHash alone matched
     SEED_ONLY = "seed_only"  # the source itself does not vouch for the entry
+    DISPUTED = "disputed"  # the list itself has both words on what matched
     LOW_DIVERSITY = "low_diversity"  # text, a flag, a flat shape: too many look alike to a hash
     REVIEW_TIER_ONLY = "review_tier_only"  # found by the wider net alone
 
@@ -303,6 +305,7 @@ class NotScreenedReason(StrEnum):
     OBJECT_MISSING = "object_missing"
     STORE_UNREACHABLE = "store_unreachable"
     DECODER_UNAVAILABLE = "decoder_unavailable"  # nobody decodes for us, or was killed at it: not its fault
+    LISTS_STALE = "lists_stale"  # a list that must be fresh for a pass is not
     NO_ANSWER = "no_answer"  # announced, then silence: the worker died on it, or the message was lost
 
 

@@ -37,6 +37,7 @@ UPLOAD = {
     "not_screened object_missing": ("Wra", "Wra", "r", "Wbra"),
     "not_screened store_unreachable": ("Wra", "Wra", "r", "Wbra"),
     "not_screened decoder_unavailable": ("Wra", "Wra", "r", "Wbra"),
+    "not_screened lists_stale": ("Wra", "Wra", "r", "Wbra"),
     "not_screened no_answer": ("Wra", "Wra", "r", "Wbra"),
 }
 # Sweeps and reports look at what is public already, so that the mode of the surface no longer matters.
@@ -54,6 +55,7 @@ AGAIN = {
     "not_screened object_missing": "a",
     "not_screened store_unreachable": "a",
     "not_screened decoder_unavailable": "a",
+    "not_screened lists_stale": "a",
     "not_screened no_answer": "a",
 }
 CELLS = [

@@ -55,7 +55,7 @@ def shape(path: Path) -> list[tuple[str, str, str]]:
     return sorted(found)
 
 
-ADDED = re.compile(r"(BIGINT|NOT NULL), (?=[a-z_]+ (?:BIGINT|INTEGER|TEXT|BOOLEAN))")
+ADDED = re.compile(r", (?=[a-z_]+ (?:BIGINT|INTEGER|TEXT|BOOLEAN|BLOB|VARCHAR))")
 
 
 def statements(path: Path) -> dict[str, set[str]]:
@@ -64,7 +64,7 @@ def statements(path: Path) -> dict[str, set[str]]:
     A column that a later migration added stands on the line of the last one before it.
     """
     return {
-        name: {line.strip().strip(",") for line in ADDED.sub(r"\1\n", sql.replace("'1'", "1")).splitlines()}
+        name: {line.strip().strip(",") for line in ADDED.sub("\n", sql.replace("'1'", "1")).splitlines()}
         for kind, name, sql in shape(path)
         if kind in ("table", "index") and sql and name != "sqlite_sequence"
     }

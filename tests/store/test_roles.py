@@ -66,7 +66,7 @@ def test_only_people_decide() -> None:
     assert {right.role for right in rights() if right.table == "verdict" and right.verb == "INSERT"} == {
         "coverguard_operator"
     }
-    written = {"hash_list", "list_rule", "list_change", "list_entry", "suppression"}
+    written = {"hash_list", "list_rule", "list_entry", "list_attestation", "list_review", "suppression"}
     assert {right.role for right in rights() if right.table in written and right.verb != "SELECT"} == {
         "coverguard_operator"
     }

@@ -35,6 +35,8 @@ def _why(live: Sequence[Match]) -> ReferReason:
         return ReferReason.SECOND_OPINION_ONLY
     if all(match.opinion is Opinion.SEED for match in live):
         return ReferReason.SEED_ONLY
+    if all(match.opinion is Opinion.DISPUTED for match in live):
+        return ReferReason.DISPUTED
     if any(match.low_diversity for match in live):
         return ReferReason.LOW_DIVERSITY
     if all(match.tier is Tier.REVIEW for match in live):

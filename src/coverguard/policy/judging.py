@@ -111,7 +111,7 @@ def _match(candidate: Candidate, entry: EntryFacts, rule: ListRule, *, suppresse
         allowed.append(ListAction.SHADOW)
     tier = _tier(candidate, entry)
     part_of_collage = candidate.algorithm.perceptual and entry.grid
-    if entry.opinion is Opinion.SEED or tier is Tier.REVIEW or part_of_collage:
+    if entry.opinion is not Opinion.POSITIVE or tier is Tier.REVIEW or part_of_collage:
         allowed.append(ListAction.REFER)
     action = min(allowed, key=_STRENGTH.__getitem__)
     held_back = action is ListAction.HOLD and candidate.low_diversity

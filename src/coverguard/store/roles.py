@@ -31,6 +31,8 @@ _THEIRS: Final = f"SI{_DARK}"
 # what is needed to count an account's public covers
 _NAMED, _WHOSE = "S(id,platform_id)", "S(id,uploader_id,deleted_at)"
 _ANSWER, _LIVE = "S(cover_version_id,origin,decision)", "S(cover_version_id,ended_at)"
+# which entries are withdrawn, and never what they say
+_ENTRY: Final = "S(id,list_id,item_id,withdrawn_at,changed_seq)"
 _TOLD: Final = "U(verdict_seq,deleted_at,version_id,renditions)"
 RIGHTS: Final[Mapping[str, Sequence[str]]] = {
     #                    worker             keeper                operator           reader  public  platform
@@ -43,11 +45,22 @@ RIGHTS: Final[Mapping[str, Sequence[str]]] = {
     "fingerprint_view": ("SI",              "SD",                 "S",               "",    "",     ""),
     "screening":        ("SIU",             "SIU",                "SU",              "",    _ANSWER, _ANSWER),
     "match":            ("SID",             "S",                  "S",               "",    "",     ""),
-    "hash_list":        ("S",               "",                   "SIU",             "",    "",     ""),
-    "list_rule":        ("S",               "",                   "SI",              "",    "",     ""),
-    "list_change":      ("S",               "S",                  "SI",              "",    "",     ""),
-    "list_entry":       ("S",               "",                   "SIU",             "",    "",     ""),
+    "hash_list":        ("S",               "S",                  "SIU",             "",    "",     ""),
+    "list_rule":        ("S",               "S",                  "SI",              "",    "",     ""),
+    "list_change":      ("S",               "SI",                 "SI",              "",    "",     ""),
+    "list_entry":       ("S",               _ENTRY,               "SIU",             "",    "",     ""),
     "suppression":      ("S",               "",                   "SIU",             "",    "",     ""),
+    "list_attestation": ("",                "S",                  "SI",              "",    "",     ""),
+    "list_review":      ("",                "S",                  "SI",              "",    "",     ""),
+    "list_stop":        ("S",               "SU(lifted_at)",      "SIU",             "",    "",     ""),
+    "dead_letter":      ("",                "S(list_id,settled_at)", "SIU",          "",    "",     ""),
+    "list_import":      ("",                "",                   "SIU",             "",    "",     ""),
+    "staged_entry":     ("",                "",                   "SID",             "",    "",     ""),
+    "exchange":         ("",                "S",                  "SIU",             "",    "",     ""),
+    "exchange_record":  ("",                "",                   "SIU",             "",    "",     ""),
+    "lost_ground":      ("",                "SI",                 "S",               "",    "",     ""),
+    "bookmark":         ("",                "SIU",                "S",               "",    "",     ""),
+    "batch":            ("SIU",             "SIU",                "SIU",             "",    "",     ""),
     "case_file":        ("SIU",             "SIU",                "SIU",             "",    "",     "S"),
     "party":            ("SI",              "SI",                 "SI",              "",    "",     ""),
     "case_item":        ("SIU",             "SIU",                "SIU",             "",    "",     "S"),

@@ -9,10 +9,27 @@ wrote or are called is in the `private` schema, encrypted under its own key. Sta
 """
 
 from coverguard.store.schema.answers import fingerprint, fingerprint_view, screening
-from coverguard.store.schema.cases import case_file, case_item, party, verdict
+from coverguard.store.schema.cases import batch, case_file, case_item, party, verdict
 from coverguard.store.schema.columns import metadata
 from coverguard.store.schema.holds import own_write, quarantine, quarantine_claim
-from coverguard.store.schema.lists import hash_list, list_change, list_entry, list_rule, match, suppression
+from coverguard.store.schema.lists import (
+    bookmark,
+    dead_letter,
+    exchange,
+    exchange_record,
+    hash_list,
+    list_attestation,
+    list_change,
+    list_entry,
+    list_import,
+    list_review,
+    list_rule,
+    list_stop,
+    lost_ground,
+    match,
+    staged_entry,
+    suppression,
+)
 from coverguard.store.schema.owed import (
     alarm,
     audit,
@@ -42,16 +59,26 @@ __all__ = [
     "audit",
     "audit_chain",
     "audit_head",
+    "batch",
+    "bookmark",
     "case_file",
     "case_item",
     "collaboration",
     "cover_version",
+    "dead_letter",
+    "exchange",
+    "exchange_record",
     "fingerprint",
     "fingerprint_view",
     "hash_list",
+    "list_attestation",
     "list_change",
     "list_entry",
+    "list_import",
+    "list_review",
     "list_rule",
+    "list_stop",
+    "lost_ground",
     "match",
     "metadata",
     "obligation",
@@ -67,6 +94,7 @@ __all__ = [
     "report_target",
     "reporter",
     "screening",
+    "staged_entry",
     "statement",
     "suppression",
     "takedown",

@@ -32,6 +32,18 @@ case_file = Table(
           postgresql_where=text("closed_at IS NULL")),
 )  # fmt: skip
 
+batch = Table(  # covers that one breaker or spent budget caught: one look at them, not a thousand
+    "batch",
+    metadata,
+    row_id(),
+    public_ref(),
+    Column("scope", String(80), nullable=False),  # entry:7, list:2, source:…, global
+    moment("opened_at"),
+    moment("closed_at", nullable=True),
+    Index("uq_batch_open", "scope", unique=True, sqlite_where=text("closed_at IS NULL"),
+          postgresql_where=text("closed_at IS NULL")),
+)  # fmt: skip
+
 party = Table(  # people of a case that cannot be derived from covers, collaborations and tags
     "party",
     metadata,
@@ -58,6 +70,8 @@ case_item = Table(
     Column("two_people", Boolean, nullable=False),  # clearing takes two: it rests on a known hash
     moment("opened_at"),
     moment("decided_at", nullable=True),
+    Column("batch_id", Id),  # a `batch`: looked at together, since one thing seems to have gone wrong
+    Column("spared", Boolean, nullable=False, server_default=text("false")),  # not drawn for review: no clock
     UniqueConstraint("case_id", "cover_version_id"),
     CheckConstraint(
         "(state = 'claimed') = (claimed_by IS NOT NULL AND lease_until IS NOT NULL)", name="claim_has_a_lease"
@@ -65,6 +79,7 @@ case_item = Table(
     CheckConstraint("(state IN ('confirmed', 'cleared')) = (decided_at IS NOT NULL)", name="decided"),
     Index(None, "state"),
     Index(None, "cover_version_id"),
+    Index(None, "batch_id"),
 )
 
 verdict = Table(  # append-only

@@ -25,13 +25,13 @@ KINDS = (
     " 'report_review', 'repeat_review', 'removal_48h', 'notice_24h')"
 )
 REASONS = (
-    "reason IN ('list_refers', 'second_opinion_only', 'seed_only', 'low_diversity', 'review_tier_only',"
-    " 'unreadable_content', 'object_missing', 'store_unreachable', 'decoder_unavailable', 'no_answer')"
+    "reason IN ('list_refers', 'second_opinion_only', 'seed_only', 'disputed', 'low_diversity', 'review_tier_only',"
+    " 'unreadable_content', 'object_missing', 'store_unreachable', 'decoder_unavailable', 'lists_stale', 'no_answer')"
 )
 ALGORITHM = "algorithm <> ''"
 TIERS = "tier IN ('enforce', 'review')"
 CATEGORIES = "category IN ('child_abuse', 'intimate_image', 'terrorism', 'other')"
-OPINIONS = "opinion IN ('positive', 'seed', 'negative')"
+OPINIONS = "opinion IN ('positive', 'seed', 'negative', 'disputed')"
 ACTIONS = "IN ('shadow', 'refer', 'hold')"
 
 
