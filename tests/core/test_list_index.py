@@ -4,11 +4,18 @@ import itertools
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 
 from coverguard.algorithms import BUILT_IN, PERCEPTUAL
-from coverguard.matching import ListedDigest, ListIndex
+from coverguard.matching import FactsBuilder, ListedDigest, ListIndex, PackedDigests, facts, layers
 from coverguard.model import DIHEDRAL, Algorithm, Fingerprint, View, turned
 
 RADIUS = {Algorithm.PDQ: 31, Algorithm.PHASH256: 20}
@@ -242,3 +249,224 @@ def test_a_plug_in_measures_its_own_entries():
 def test_what_nobody_can_measure_is_refused():
     with pytest.raises(ValueError, match="measure"):
         ListIndex([listed(1, LUMA, bytes(4))], seq=1)
+
+
+# ── changes ────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+LISTS = st.integers(1, 3)
+ENTRIES = st.integers(0, 12)
+KINDS = (Algorithm.PDQ, Algorithm.PHASH256, Algorithm.SHA256, Algorithm.MD5, LUMA)
+WIDE = {Algorithm.PDQ: 53, Algorithm.PHASH256: 53, LUMA: 60}
+NARROW = {Algorithm.PDQ: 31, Algorithm.PHASH256: 20, LUMA: 5}
+
+
+def looked_like(seed):
+    """A picture that shows the near digests of that seed."""
+    signals = {"pdq": digest(seed), "phash256": digest(seed), "luma.1": bytes((seed, 0, 0, 0))}
+    return fingerprint(View(name="displayed", quality=80, signals=signals), seed=seed)
+
+
+SHOWN = [looked_like(seed) for seed in range(3)]
+
+
+def value_of(algorithm, seed, bits):
+    if algorithm == LUMA:
+        return bytes((seed, bits, 0, 0))
+    if algorithm.perceptual:
+        return off_by(digest(seed), bits)
+    return off_by(digest(seed, algorithm.size), bits % 2)
+
+
+def brute_force(entries, shown, wide):
+    """Which entries are near, and how far: by the definition."""
+    found = {}
+    for entry in entries:
+        if not entry.algorithm.perceptual:
+            if entry.digest == shown.digests[entry.algorithm]:
+                found[entry.entry_id, entry.algorithm, "bytes", False] = 0
+            continue
+        (one,) = shown.views
+        own = one.signals[entry.algorithm]
+        asked = one.orientations() if entry.algorithm == Algorithm.PDQ else [own]
+        asked = [(other, False) for other in asked]
+        if entry.algorithm == Algorithm.PDQ:
+            asked += [(negative(other), True) for other, _ in asked]
+        for other, negated in asked:
+            if entry.algorithm == LUMA:
+                distance = sum(abs(a - b) for a, b in zip(other, entry.digest, strict=True))
+            else:
+                distance = (int.from_bytes(entry.digest) ^ int.from_bytes(other)).bit_count()
+            if distance <= (WIDE if entry.list_id in wide else NARROW)[entry.algorithm]:
+                key = (entry.entry_id, entry.algorithm, one.name, negated)
+                found[key] = min(distance, found.get(key, 999))
+    return found
+
+
+class Changing(RuleBasedStateMachine):
+    """An index that changes finds what one made from scratch finds, and what the definition says."""
+
+    def __init__(self):
+        super().__init__()
+        self.entries, self.wide, self.seq = {}, frozenset(), 0
+        self.list_of = {}  # an entry stays in its list
+        self.index = ListIndex((), seq=0, measures={LUMA: apart})
+        self.earlier = []
+
+    def drawn(self, data, entry_id):
+        list_id = self.list_of.setdefault(entry_id, data.draw(LISTS))
+        return [
+            listed(entry_id, algorithm, value_of(algorithm, *data.draw(NEARBY)), list_id=list_id)
+            for algorithm in data.draw(st.lists(st.sampled_from(KINDS), min_size=1, max_size=3))
+        ]
+
+    def change(self, *, upserts=(), removed=(), wide=None, dropped=()):
+        self.earlier = [(self.index, self.found(self.index, self.wide), self.wide)]
+        self.seq += 1
+        self.index = self.index.changed(
+            upserts=upserts, removed=removed, seq=self.seq, wide=wide, dropped=dropped
+        )
+
+    @rule(data=st.data(), some=st.sets(ENTRIES, min_size=1), packed=st.booleans())
+    def upsert(self, data, some, packed):
+        for entry_id in some:
+            self.entries[entry_id] = self.drawn(data, entry_id)
+        upserts = [one for entry_id in some for one in self.entries[entry_id]]
+        self.change(upserts=PackedDigests(upserts) if packed else upserts)
+
+    @rule(some=st.sets(ENTRIES))
+    def remove(self, some):
+        for entry_id in some:
+            self.entries.pop(entry_id, None)
+        self.change(removed=some)
+
+    @rule(data=st.data(), some=st.sets(ENTRIES), others=st.sets(ENTRIES), wide=st.sets(LISTS))
+    def all_at_once(self, data, some, others, wide):
+        (dropped,) = data.draw(st.tuples(st.sets(st.tuples(LISTS, st.sampled_from(KINDS)), max_size=3)))
+        self.drop_from_truth(dropped)
+        for entry_id in some:
+            self.entries[entry_id] = self.drawn(data, entry_id)
+        for entry_id in others - some:
+            self.entries.pop(entry_id, None)
+        self.wide = frozenset(wide)
+        upserts = [one for entry_id in some for one in self.entries[entry_id]]
+        self.change(upserts=upserts, removed=others - some, wide=wide, dropped=dropped)
+
+    def drop_from_truth(self, dropped):
+        for entry_id, several in list(self.entries.items()):
+            self.entries[entry_id] = [one for one in several if (one.list_id, one.algorithm) not in dropped]
+
+    @rule(wide=st.sets(LISTS))
+    def look_as_far(self, wide):
+        self.change(wide=wide)
+        self.wide = frozenset(wide)
+
+    @rule(dropped=st.sets(st.tuples(LISTS, st.sampled_from(KINDS)), min_size=1))
+    def drop(self, dropped):
+        self.drop_from_truth(dropped)
+        self.change(dropped=dropped)
+
+    @rule()
+    @precondition(lambda self: self.seq)
+    def load_whole(self):
+        self.index = self.fresh()
+
+    def fresh(self):
+        return ListIndex(self.listed(), seq=self.seq, wide=self.wide, measures={LUMA: apart})
+
+    def listed(self):
+        return [one for several in self.entries.values() for one in several]
+
+    def found(self, index, wide):
+        return [
+            index.candidates(shown, radius=NARROW, wide=WIDE if wide else NARROW, complement=True)
+            for shown in SHOWN
+        ]
+
+    @invariant()
+    def equals_one_from_scratch_and_the_definition(self):
+        fresh = self.fresh()
+        assert self.index.sizes == fresh.sizes
+        assert (self.index.seq, len(self.index)) == (fresh.seq, len(fresh))
+        assert self.index.perceptual == fresh.perceptual
+        found = self.found(self.index, self.wide)
+        assert found == self.found(fresh, self.wide)
+        for shown, candidates in zip(SHOWN, found, strict=True):
+            told_of = {(c.entry_id, c.algorithm, c.view, c.complement): c.distance for c in candidates}
+            assert told_of == brute_force(self.listed(), shown, self.wide)
+            assert len(told_of) == len(candidates)
+
+    @invariant()
+    def earlier_ones_stay_as_they_were(self):
+        for index, found, wide in self.earlier:
+            assert self.found(index, wide) == found
+
+
+NEARBY = st.tuples(st.integers(0, 2), st.integers(0, 60))
+
+
+@pytest.mark.parametrize(("least", "share"), [(4096, 8), (3, 2)])  # as it is, and made anew all the time
+def test_a_changed_index_equals_one_from_scratch(monkeypatch, least, share):
+    monkeypatch.setattr(layers, "LEAST", least)
+    monkeypatch.setattr(layers, "SHARE", share)
+    few = settings(max_examples=max(8, settings().max_examples // 3), stateful_step_count=12)
+    run_state_machine_as_test(Changing, settings=few)
+
+
+def test_a_change_shares_the_arrays_with_what_was_before_until_they_are_made_anew():
+    entries = [listed(n, Algorithm.PDQ, digest(n)) for n in range(3 * layers.LEAST)]
+    index = ListIndex(entries, seq=1)
+    changed = index.changed(upserts=[listed(1, Algorithm.PDQ, digest(9))], removed=[2], seq=2)
+    before, after = (one._places[Algorithm.PDQ, False] for one in (index, changed))
+    assert after.base is before.base
+    assert (len(after.delta), after.gone_rows, len(changed)) == (1, 2, len(index) - 1)
+    anew = changed.changed(upserts=(), removed=range(layers.LEAST + 1), seq=3)._places[Algorithm.PDQ, False]
+    assert (len(anew.base), len(anew.delta), anew.gone_rows) == (2 * layers.LEAST - 1, 0, 0)
+
+
+def test_a_change_that_cannot_be_made_changes_nothing():
+    index = ListIndex([listed(1, Algorithm.PDQ, digest(1))], seq=1)
+    with pytest.raises(ValueError, match="measure"):
+        index.changed(upserts=[listed(2, LUMA, bytes(4))], removed=[1], seq=2)
+    with pytest.raises(ValueError):
+        index.changed(upserts=[listed(2, Algorithm.MD5, bytes(4))], removed=[1], seq=2)
+    assert told(index.candidates(fingerprint(view(pdq=digest(1))), radius=RADIUS)) == [
+        (1, Algorithm.PDQ, "displayed", "upright", 0, 80)
+    ]
+
+
+# ── facts ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+FACTS = st.dictionaries(ENTRIES, st.integers(0, 5))
+STEPS = st.lists(st.tuples(FACTS, st.sets(ENTRIES), st.none() | st.sets(st.integers(0, 5))))
+
+
+def built(known):
+    builder = FactsBuilder(lambda entry_id, fact: (entry_id, fact))
+    for entry_id, fact in known.items():
+        builder.add(entry_id, fact)
+    return builder.built()
+
+
+@pytest.mark.parametrize(("least", "share"), [(4096, 8), (3, 2)])
+@given(first=FACTS, steps=STEPS)
+def test_facts_that_change_are_what_a_dict_would_say(least, share, first, steps):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(facts, "LEAST", least)
+        patch.setattr(facts, "SHARE", share)
+        made, truth = built(first), dict(first)
+        for upserts, removed, dropped in steps:
+            before, said = made, dict(made)
+            made = made.changed(
+                built(upserts), removed=removed, dropped=None if dropped is None else dropped.__contains__
+            )
+            truth = {
+                n: fact for n, fact in truth.items() if n not in removed and fact not in (dropped or ())
+            } | upserts
+            assert dict(made) == {n: (n, fact) for n, fact in truth.items()}
+            assert len(made) == len(truth)
+            assert [made.get(n) for n in range(14)] == [
+                (n, truth[n]) if n in truth else None for n in range(14)
+            ]
+            assert dict(before) == said

@@ -6,7 +6,9 @@ radii of single lists, opinions and caps are `policy`'s, the transaction that re
 
 from __future__ import annotations
 
+from coverguard.matching.facts import FactsBuilder, FactsById
 from coverguard.matching.hamming import HammingIndex
-from coverguard.matching.lists import ListedDigest, ListIndex
+from coverguard.matching.lists import ListIndex
+from coverguard.matching.packing import ListedDigest, PackedDigests
 
-__all__ = ["HammingIndex", "ListIndex", "ListedDigest"]
+__all__ = ["FactsBuilder", "FactsById", "HammingIndex", "ListIndex", "ListedDigest", "PackedDigests"]

@@ -80,6 +80,19 @@ class HammingIndex:
         """
         snapshot.write(path, ids=self._ids, columns=self._columns)
 
+    @property
+    def ids(self) -> NDArray[np.int64]:
+        """int64[n], as they were given: not a copy, and not to be written to."""
+        ids: NDArray[np.int64] = self._ids.view(np.int64)
+        return ids
+
+    def digests(self, rows: NDArray[np.intp]) -> NDArray[np.uint8]:
+        """Give back the digests of these rows: uint8[k, …]."""
+        words = np.empty((len(rows), len(self._columns)), dtype=np.uint64)
+        for number, column in enumerate(self._columns):
+            words[:, number] = column[rows]
+        return words.view(np.uint8)
+
     def search(self, digests: NDArray[np.uint8], radius: int) -> Hits:
         """Return (query: int64[k], id: int64[k], distance: uint16[k]) of all pairs within `radius` bits.
 

@@ -1,10 +1,10 @@
-"""What all lists say, as one immutable snapshot: perceptual entries in Hamming indexes, digests in dicts.
+"""What all lists say, as one immutable snapshot: perceptual entries searched by distance, digests looked up.
 
-Invariants: a snapshot is of one sequence number and never changes, a new one takes its place whole; every
-view is asked, PDQ in its eight orientations and, where wanted, as the negative of each; an algorithm that has
-entries is never skipped for want of a radius. Lists that ask for a wide radius lie apart, so that only they
-pay for it. A candidate is an entry that is near: whether it counts is decided by `policy`, with the list's
-rule.
+Invariants: a snapshot is of one sequence number and never changes. The next one shares with it what is the
+same (see `layers`), and finds what one made from scratch would find; every view is asked, PDQ in its eight
+orientations and, where wanted, as the negative of each; an algorithm that has entries is never skipped for
+want of a radius. Lists that ask for a wide radius lie apart, so that only they pay for it. A candidate is an
+entry that is near: whether it counts is decided by `policy`, with the list's rule.
 
 It reads no store, knows no opinions or categories, and shows no digest.
 """
@@ -12,33 +12,24 @@ It reads no store, knows no opinions or categories, and shows no digest.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Final, Protocol
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from coverguard.algorithms import BUILT_IN
-from coverguard.matching.hamming import WIDTHS, HammingIndex
+from coverguard.matching.hamming import WIDTHS
+from coverguard.matching.layers import Build, Layers, Measure, by_bits, by_bytes, by_measure
+from coverguard.matching.packing import Columns, Ids, ListedDigest, PackedDigests
 from coverguard.model import BYTES_VIEW, DIHEDRAL, Algorithm, Candidate, Fingerprint, View
 
 UPRIGHT: Final = DIHEDRAL[0]
 _INVERTED: Final = bytes(range(255, -1, -1))
 _CERTAIN: Final = 100  # quality of a digest
 
-Measure = Callable[[bytes, NDArray[np.uint8]], NDArray[np.int64]]
-"""A plug-in's distances from one digest to each row of uint8[n, size]."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ListedDigest:
-    """One entry of one list, or one of several digests of it."""
-
-    entry_id: int  # 0 … 2**63 - 1
-    list_id: int
-    algorithm: Algorithm
-    digest: bytes = field(repr=False)
+Place = tuple[Algorithm, bool]  # and whether it is of lists that look wide
+Sizes = Counter[tuple[int, Algorithm]]
 
 
 class ListIndex:
@@ -56,14 +47,80 @@ class ListIndex:
         wide: Collection[int] = (),
         measures: Mapping[Algorithm, Measure] | None = None,
     ) -> None:
-        """`wide` names the lists with a radius of their own, `measures` say how far what is not bits is."""
+        """`wide` names the lists with a radius of their own, `measures` say how far what is not bits is.
+
+        `PackedDigests` are taken as they are; anything else is packed first.
+        """
         self.seq = seq
-        gathered = _Gathered(wide=frozenset(wide), measures=measures or {})
-        for entry in entries:
-            gathered.add(entry)
-        self._near = {place: gathered.index(*place) for place in gathered.packed}
-        self._exact = gathered.exact
-        self._sizes = dict(gathered.sizes)
+        self._wide = frozenset(wide)
+        self._measures = dict(measures or {})
+        self._sizes: Sizes = Counter()
+        self._places: dict[Place, Layers] = {}
+        for place, columns in _placed(_packed(entries), self._wide).items():
+            self._places[place] = Layers.of(columns, build=self._build(place[0]))
+            self._sizes += _counted(columns.lists, place[0])
+
+    def changed(
+        self,
+        *,
+        upserts: Iterable[ListedDigest],
+        removed: Collection[int],
+        seq: int,
+        wide: Collection[int] | None = None,
+        dropped: Collection[tuple[int, Algorithm]] = (),
+    ) -> ListIndex:
+        """Return the index as of a later list change; this one stays as it is.
+
+        An entry that is among `upserts` has the digests given there and no others; one that is `removed` has
+        none. `dropped` names what goes of whole lists, before anything is added; `wide` the lists that lie
+        apart from now on (as before, if it is not given).
+
+        Raises:
+            ValueError: as for a new index.
+        """
+        packed = _packed(upserts)
+        apart = self._wide if wide is None else frozenset(wide)
+        coming = _placed(packed, apart)
+        leaving = _unique([*(columns.ids for _, columns in packed.columns()), _ids(removed)])
+        off: dict[Place, Ids] = {}
+        for place, layers in self._places.items():
+            off[place] = self._leaving(place, layers, ids=leaving, dropped=dropped)
+            moved = self._wide ^ apart if place[0].perceptual else frozenset()
+            if moved and len((columns := layers.of_lists(_ids(moved)).without(off[place])).ids):
+                off[place] = np.union1d(off[place], columns.ids)
+                _put(coming, (place[0], not place[1]), columns)
+        return self._with(coming, off, seq=seq, wide=apart)
+
+    def _leaving(
+        self, place: Place, layers: Layers, *, ids: Ids, dropped: Collection[tuple[int, Algorithm]]
+    ) -> Ids:
+        whole = [list_id for list_id, algorithm in dropped if algorithm == place[0]]
+        return np.union1d(ids, layers.of_lists(_ids(whole)).ids) if whole else ids
+
+    def _with(
+        self, coming: Mapping[Place, Columns], off: Mapping[Place, Ids], *, seq: int, wide: frozenset[int]
+    ) -> ListIndex:
+        made = ListIndex((), seq=seq, wide=wide, measures=self._measures)
+        made._sizes = Counter(self._sizes)
+        for place in {**self._places, **coming}:
+            algorithm = place[0]
+            none = Columns.none(algorithm.size)
+            layers = self._places.get(place) or Layers.of(none, build=self._build(algorithm))
+            added, gone = coming.get(place, none), off.get(place, none.ids)
+            made._sizes -= _counted(layers.lists_of(gone), algorithm)
+            made._sizes += _counted(added.lists, algorithm)
+            if len(changed := layers.changed(removed=gone, added=added)):
+                made._places[place] = changed
+        return made
+
+    def _build(self, algorithm: Algorithm) -> Build:
+        if not algorithm.perceptual:
+            return by_bytes
+        if (measure := self._measures.get(algorithm)) is not None:
+            return by_measure(measure)
+        if algorithm.size not in WIDTHS:
+            raise ValueError(f"{algorithm} has entries and no measure")
+        return by_bits
 
     @property
     def sizes(self) -> Mapping[tuple[int, Algorithm], int]:
@@ -73,7 +130,7 @@ class ListIndex:
     @property
     def perceptual(self) -> frozenset[Algorithm]:
         """The algorithms that need a radius."""
-        return frozenset(algorithm for algorithm, _ in self._near)
+        return frozenset(algorithm for algorithm, _ in self._places if algorithm.perceptual)
 
     def __len__(self) -> int:
         """Count the digests of all lists."""
@@ -115,84 +172,64 @@ class ListIndex:
     def _all(
         self, fingerprint: Fingerprint, radius: Mapping[bool, Mapping[Algorithm, int]], *, complement: bool
     ) -> Iterator[Candidate]:
-        for algorithm, known in self._exact.items():
-            for entry_id in known.get(fingerprint.digests[algorithm], ()):
-                yield Candidate(
-                    entry_id=entry_id,
-                    algorithm=algorithm,
-                    view=BYTES_VIEW,
-                    orientation=UPRIGHT,
-                    distance=0,
-                    quality=_CERTAIN,
-                )
-        for (algorithm, wide), index in self._near.items():
+        for (algorithm, wide), layers in sorted(self._places.items(), key=lambda one: one[0]):
+            if not algorithm.perceptual:
+                yield from _same(layers, fingerprint.digests[algorithm], algorithm=algorithm)
+                continue
             if algorithm not in radius[wide]:
                 raise ValueError(f"{algorithm} has entries and no radius")
             asked = tuple(_asked(fingerprint.views, algorithm, complement=complement))
-            yield from _near(index, asked, algorithm=algorithm, radius=radius[wide][algorithm])
+            yield from _near(layers, asked, algorithm=algorithm, radius=radius[wide][algorithm])
 
 
-class _Gathered:
-    """Entries on their way into a snapshot."""
-
-    def __init__(self, *, wide: Collection[int], measures: Mapping[Algorithm, Measure]) -> None:
-        self._wide = wide
-        self._measures = measures
-        self.packed: dict[tuple[Algorithm, bool], bytearray] = {}
-        self.ids: dict[tuple[Algorithm, bool], list[int]] = {}
-        self.exact: dict[Algorithm, dict[bytes, tuple[int, ...]]] = {}
-        self.sizes: Counter[tuple[int, Algorithm]] = Counter()
-
-    def add(self, entry: ListedDigest) -> None:
-        algorithm, digest = entry.algorithm, entry.digest
-        if len(digest) != algorithm.size:
-            raise ValueError(f"a digest of {algorithm.value} has {algorithm.size} bytes")
-        if not 0 <= entry.entry_id < 2**63:
-            raise ValueError("an entry id is between 0 and 2**63 - 1")
-        if algorithm.perceptual:
-            place = (algorithm, entry.list_id in self._wide)
-            self.packed.setdefault(place, bytearray()).extend(digest)
-            self.ids.setdefault(place, []).append(entry.entry_id)
-        else:
-            known = self.exact.setdefault(algorithm, {})
-            known[digest] = (*known.get(digest, ()), entry.entry_id)
-        self.sizes[entry.list_id, algorithm] += 1
-
-    def index(self, algorithm: Algorithm, wide: bool) -> _Index:  # noqa: FBT001 - a key's second half
-        place = (algorithm, wide)
-        rows = np.frombuffer(bytes(self.packed[place]), dtype=np.uint8).reshape(-1, algorithm.size)
-        ids = np.array(self.ids[place], dtype=np.uint64)
-        if (measure := self._measures.get(algorithm)) is not None:
-            return _Measured(rows, ids.astype(np.int64), measure)
-        if algorithm.size not in WIDTHS:
-            raise ValueError(f"{algorithm} has entries and no measure")
-        return HammingIndex.build(rows, ids)
+def _packed(entries: Iterable[ListedDigest]) -> PackedDigests:
+    return entries if isinstance(entries, PackedDigests) else PackedDigests(entries)
 
 
-Hits = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[Any]]
+def _placed(packed: PackedDigests, wide: Collection[int]) -> dict[Place, Columns]:
+    """Part the lists that look wide from the others; where a place would be empty there is none."""
+    found: dict[Place, Columns] = {}
+    for algorithm, columns in packed.columns():
+        apart = np.isin(columns.lists, _ids(wide)) if algorithm.perceptual and wide else None
+        if apart is None or not apart.any():
+            found[algorithm, False] = columns
+            continue
+        found[algorithm, True] = columns.take(apart)
+        if not apart.all():
+            found[algorithm, False] = columns.take(~apart)
+    return found
 
 
-class _Index(Protocol):
-    def search(self, digests: NDArray[np.uint8], radius: int, /) -> Hits: ...
+def _put(coming: dict[Place, Columns], place: Place, columns: Columns) -> None:
+    coming[place] = coming[place].joined(columns) if place in coming else columns
 
 
-class _Measured:
-    """Entries of a plug-in's algorithm: each is measured, by the plug-in."""
+def _ids(some: Collection[int]) -> Ids:
+    return np.fromiter(some, np.int64, len(some))
 
-    def __init__(self, rows: NDArray[np.uint8], ids: NDArray[np.int64], measure: Measure) -> None:
-        self._rows = rows
-        self._ids = ids
-        self._measure = measure
 
-    def search(self, digests: NDArray[np.uint8], radius: int) -> Hits:
-        """As `HammingIndex.search`, in no order."""
-        if radius < 0:
-            raise ValueError("the radius must not be negative")
-        distances = [self._measure(digest.tobytes(), self._rows) for digest in digests]
-        near = [np.flatnonzero(found <= radius) for found in distances]
-        query = np.repeat(np.arange(len(near)), [len(rows) for rows in near])
-        rows = np.concatenate(near)
-        return query, self._ids[rows], np.concatenate([f[n] for f, n in zip(distances, near, strict=True)])
+def _unique(several: Sequence[Ids]) -> Ids:
+    return np.unique(np.concatenate(several))
+
+
+def _counted(lists: Ids, algorithm: Algorithm) -> Sizes:
+    ids, counts = np.unique(lists, return_counts=True)
+    return Counter(
+        {(list_id, algorithm): count for list_id, count in zip(ids.tolist(), counts.tolist(), strict=True)}
+    )
+
+
+def _same(layers: Layers, digest: bytes, *, algorithm: Algorithm) -> Iterator[Candidate]:
+    _, ids, _ = layers.search(np.frombuffer(digest, np.uint8).reshape(1, -1), 0)
+    for entry_id in ids.tolist():
+        yield Candidate(
+            entry_id=entry_id,
+            algorithm=algorithm,
+            view=BYTES_VIEW,
+            orientation=UPRIGHT,
+            distance=0,
+            quality=_CERTAIN,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,14 +243,14 @@ class _Asked:
 
 
 def _near(
-    index: _Index, asked: Sequence[_Asked], *, algorithm: Algorithm, radius: int
+    layers: Layers, asked: Sequence[_Asked], *, algorithm: Algorithm, radius: int
 ) -> Iterator[Candidate]:
     if not asked:
         return
     packed = b"".join(one.digest for one in asked)
     rows = np.frombuffer(packed, dtype=np.uint8).reshape(len(asked), algorithm.size)
     for number, entry_id, distance in zip(
-        *(hits.tolist() for hits in index.search(rows, radius)), strict=True
+        *(hits.tolist() for hits in layers.search(rows, radius)), strict=True
     ):
         one = asked[number]
         yield Candidate(
