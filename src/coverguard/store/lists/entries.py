@@ -6,19 +6,42 @@ moved to another place does not open. Nothing here logs a digest or gives one to
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Final, TypeVar
 
-from sqlalchemy import Connection, func, select, update
+from sqlalchemy import (
+    ARRAY,
+    ColumnElement,
+    Connection,
+    and_,
+    any_,
+    func,
+    literal,
+    not_,
+    or_,
+    select,
+    update,
+)
 
-from coverguard.hashlist import ListRow
-from coverguard.model import ListAction, Micros
+from coverguard.hashlist import Entry, ListRow
+from coverguard.model import ListAction, Micros, Opinion
 from coverguard.ports import Keys
 from coverguard.store.lists.rules import TURN, note_change
 from coverguard.store.rows import take_turn, upsert
 from coverguard.store.schema import list_entry, statement, verdict
 
 PURPOSE: Final = "lists"
+ENTRY_KEY: Final = ("list_id", "source_entry_id", "algorithm")
+SEALED: Final = (
+    "source_entry_id", "algorithm", "digest_sealed", "row_mac", "digest_mac", "opinion", "category", "grid",
+    "label",
+)  # fmt: skip
+ROW_MAC: Final = 3
+DIGEST_MAC: Final = 4
+_PARAMETERS: Final = 500  # of one statement on SQLite
+
+Sealed = tuple[str, str, bytes, bytes, bytes, str, str | None, bool, str | None]
+"""The columns `SEALED`."""
 
 
 def anything_sealed(tx: Connection) -> bool:
@@ -55,34 +78,56 @@ def write_entries(
     part: bool = False,
 ) -> int:
     """Insert or replace entries under one list change; return its sequence number."""
-    common = {"list_id": list_id, "cap": cap.value, "item_id": item_id, "part": part, "withdrawn_at": None}
-    sealed = [_sealed(keys, row, list_id=list_id) | common for row in rows]  # before others have to wait
+    common = {"list_id": list_id, "cap": cap.value, "item_id": item_id, "part": part}
+    seal = sealing(keys, list_id)
+    sealed = [seal(row.entry()) for row in rows]  # before others have to wait
     seq = note_change(tx, list_id=list_id, kind="entries", entries=len(rows), now=now)
-    key = ("list_id", "source_entry_id", "algorithm")
-    upsert(tx, list_entry, [values | {"changed_seq": seq} for values in sealed], key=key)
+    ended = disputed_of(tx, list_id, ids=[one[0] for one in sealed])
+    upsert_entries(tx, [dict(zip(SEALED, one, strict=True)) | common for one in sealed], seq=seq)
+    settle_disputes(tx, list_id, digests=[*ended, *[one[DIGEST_MAC] for one in sealed]], seq=seq)
     return seq
 
 
-def _sealed(keys: Keys, row: ListRow, *, list_id: int) -> dict[str, Any]:
-    where = place(list_id=list_id, source_entry_id=row.source_entry_id, algorithm=row.algorithm.value)
-    return {
-        "source_entry_id": row.source_entry_id,
-        "algorithm": row.algorithm.value,
-        "digest_sealed": keys.seal(PURPOSE, row.digest, context=where),
-        "row_mac": row_mac(keys, row),
-        "opinion": row.opinion.value,
-        "category": row.category.value if row.category else None,
-        "grid": row.grid,
-    }
+def upsert_entries(tx: Connection, rows: Sequence[Mapping[str, Any]], *, seq: int) -> None:
+    """Write rows as they are now in their list: live, and not known to be disputed."""
+    anew = {"withdrawn_at": None, "disputed": False, "changed_seq": seq}
+    upsert(tx, list_entry, [{**row, **anew} for row in rows], key=ENTRY_KEY)
+
+
+def sealing(keys: Keys, list_id: int) -> Callable[[Entry], Sealed]:
+    """What makes the columns `SEALED` of an entry of this list: its digest encrypted, and its MACs."""
+    seal, mac = keys.seal, keys.mac
+
+    def sealed(entry: Entry) -> Sealed:
+        name, algorithm, digest, facts = entry
+        kind = algorithm.value
+        context = place(list_id=list_id, source_entry_id=name, algorithm=kind)
+        said = kind.encode() + b":" + digest
+        return (
+            name,
+            kind,
+            seal(PURPOSE, digest, context=context),
+            mac(PURPOSE, said + facts.said),
+            mac(PURPOSE, b"digest:" + said),
+            facts.opinion.value,
+            facts.category.value if facts.category else None,
+            facts.grid,
+            facts.label,
+        )
+
+    return sealed
 
 
 def withdraw(tx: Connection, *, list_id: int, source_entry_ids: Sequence[str], now: Micros) -> int:
     """Take entries out of matching; their rows stay, since matches name them."""
     seq = note_change(tx, list_id=list_id, kind="entries", entries=len(source_entry_ids), now=now)
-    for start in range(0, len(source_entry_ids), 500):
-        some = source_entry_ids[start : start + 500]
-        listed = (list_entry.c.list_id == list_id, list_entry.c.source_entry_id.in_(some))
-        tx.execute(update(list_entry).where(*listed).values(withdrawn_at=now, changed_seq=seq))
+    ended = disputed_of(tx, list_id, ids=source_entry_ids)
+    for some in portions(tx, source_entry_ids):
+        listed = (list_entry.c.list_id == list_id, among(tx, list_entry.c.source_entry_id, some))
+        tx.execute(
+            update(list_entry).where(*listed).values(withdrawn_at=now, disputed=False, changed_seq=seq)
+        )
+    settle_disputes(tx, list_id, digests=ended, seq=seq)
     return seq
 
 
@@ -90,9 +135,14 @@ def withdraw_learnt(tx: Connection, *, item_id: int, now: Micros) -> None:
     """Take out what was learnt from an item whose confirmation no longer stands."""
     take_turn(tx, TURN)
     learnt = (list_entry.c.item_id == item_id, list_entry.c.withdrawn_at.is_(None))
-    for list_id in set(tx.execute(select(list_entry.c.list_id).where(*learnt)).scalars()):
+    found = tx.execute(select(list_entry.c.list_id, list_entry.c.digest_mac).where(*learnt)).all()
+    for list_id in {row.list_id for row in found}:
         seq = note_change(tx, list_id=list_id, kind="entries", entries=0, now=now)
-        tx.execute(update(list_entry).where(*learnt).values(withdrawn_at=now, changed_seq=seq))
+        of_list = (*learnt, list_entry.c.list_id == list_id)
+        gone = {"withdrawn_at": now, "disputed": False, "changed_seq": seq}
+        tx.execute(update(list_entry).where(*of_list).values(gone))
+        digests = [row.digest_mac for row in found if row.list_id == list_id and row.digest_mac]
+        settle_disputes(tx, list_id, digests=digests, seq=seq)
 
 
 def raise_cap(tx: Connection, *, item_id: int, now: Micros) -> None:
@@ -110,17 +160,88 @@ def raise_cap(tx: Connection, *, item_id: int, now: Micros) -> None:
 
 def withdraw_renamed(tx: Connection, *, list_id: int, rows: Sequence[ListRow], now: Micros) -> None:
     """Take out what an id said under another algorithm before: in a file an id has one digest."""
+    withdraw_other_algorithms(
+        tx, list_id, {row.source_entry_id: row.algorithm.value for row in rows}, now=now
+    )
+
+
+def withdraw_other_algorithms(
+    tx: Connection, list_id: int, algorithms: Mapping[str, str], *, now: Micros
+) -> None:
+    """Take out what these ids say under other algorithms than these."""
     take_turn(tx, TURN)
-    for row in rows:
-        before = (
-            list_entry.c.list_id == list_id,
-            list_entry.c.source_entry_id == row.source_entry_id,
-            list_entry.c.algorithm != row.algorithm.value,
-            list_entry.c.withdrawn_at.is_(None),
-        )
-        if tx.execute(select(list_entry.c.id).where(*before).limit(1)).first():
-            seq = note_change(tx, list_id=list_id, kind="entries", entries=1, now=now)
-            tx.execute(update(list_entry).where(*before).values(withdrawn_at=now, changed_seq=seq))
+    wanted = select(
+        list_entry.c.id, list_entry.c.source_entry_id, list_entry.c.algorithm, list_entry.c.digest_mac
+    )
+    live = (list_entry.c.list_id == list_id, list_entry.c.withdrawn_at.is_(None))
+    renamed = [
+        row
+        for some in portions(tx, list(algorithms))
+        for row in tx.execute(wanted.where(*live, among(tx, list_entry.c.source_entry_id, some)))
+        if row.algorithm != algorithms[row.source_entry_id]
+    ]
+    if not renamed:
+        return
+    seq = note_change(tx, list_id=list_id, kind="entries", entries=len(renamed), now=now)
+    gone = {"withdrawn_at": now, "disputed": False, "changed_seq": seq}
+    for ids in portions(tx, [row.id for row in renamed]):
+        tx.execute(update(list_entry).where(among(tx, list_entry.c.id, ids)).values(gone))
+    settle_disputes(tx, list_id, digests=[row.digest_mac for row in renamed if row.digest_mac], seq=seq)
+
+
+# ── disputes ───────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def disputed_of(tx: Connection, list_id: int, *, ids: Sequence[str]) -> Sequence[bytes]:
+    """The digests that these ids say now and others of the list dispute: a change of theirs may end that."""
+    live = (list_entry.c.list_id == list_id, list_entry.c.withdrawn_at.is_(None), list_entry.c.disputed)
+    found = select(list_entry.c.digest_mac).where(*live)
+    return [
+        mac
+        for some in portions(tx, ids)
+        for mac in tx.execute(found.where(among(tx, list_entry.c.source_entry_id, some))).scalars()
+    ]
+
+
+def settle_disputes(tx: Connection, list_id: int, *, digests: Sequence[bytes], seq: int) -> None:
+    """Mark the live entries of these digests as disputed where the list both names and denies a digest.
+
+    Those whose mark changes get the number of this change, so that readers see it.
+    """
+    other = list_entry.alias("other")
+    of_digest = (
+        other.c.list_id == list_id,
+        other.c.digest_mac == list_entry.c.digest_mac,
+        other.c.withdrawn_at.is_(None),
+    )
+    denied = select(other.c.id).where(*of_digest, other.c.opinion == Opinion.NEGATIVE.value).exists()
+    named = select(other.c.id).where(*of_digest, other.c.opinion != Opinion.NEGATIVE.value).exists()
+    live = (list_entry.c.list_id == list_id, list_entry.c.withdrawn_at.is_(None))
+    wrong = or_(
+        and_(list_entry.c.disputed, not_(and_(denied, named))),
+        and_(not_(list_entry.c.disputed), denied, named),
+    )
+    marked = update(list_entry).values(disputed=not_(list_entry.c.disputed), changed_seq=seq)
+    for some in portions(tx, digests):
+        tx.execute(marked.where(*live, among(tx, list_entry.c.digest_mac, some), wrong))
+
+
+# ── many values at once ────────────────────────────────────────────────────────────────────────────────────
+
+V = TypeVar("V")
+
+
+def portions(tx: Connection, values: Sequence[V]) -> Iterator[Sequence[V]]:
+    """As many at a time as a statement takes: PostgreSQL takes an array, SQLite parameters."""
+    size = len(values) if tx.dialect.name == "postgresql" else _PARAMETERS
+    return (values[start : start + size] for start in range(0, len(values), size or 1))
+
+
+def among(tx: Connection, column: ColumnElement[Any], values: Sequence[Any]) -> ColumnElement[bool]:
+    """Whether a column is one of a portion of values."""
+    if tx.dialect.name == "postgresql":
+        return column == any_(literal([*values], ARRAY(column.type)))
+    return column.in_(values)
 
 
 def place(*, list_id: int, source_entry_id: str, algorithm: str) -> bytes:

@@ -175,6 +175,9 @@ list_import = Table(  # a whole list on its way in: read to where, applied to wh
     Column("withdrawn", BigInteger, nullable=False),
     Column("malformed", BigInteger, nullable=False),
     Column("repeated", BigInteger, nullable=False),
+    Column("direct", Boolean, nullable=False),  # a first load: nothing to compare with, written as it is read
+    Column("before", BigInteger, nullable=False),  # entries that were listed when it was compared
+    Column("doubtful", BigInteger, nullable=False),  # that vanished from a file with malformed rows
     Column("actor", String(100), nullable=False),
     moment("started_at"),
     moment("finished_at", nullable=True),
@@ -186,7 +189,8 @@ staged_entry = Table(  # rows that were read and are not compared yet
     "staged_entry",
     metadata,
     Column("import_id", Id, primary_key=True, autoincrement=False),
-    Column("line", BigInteger, primary_key=True, autoincrement=False),
+    Column("line", BigInteger, primary_key=True, autoincrement=False),  # negative: -id of one that vanished
+    Column("part", Integer, primary_key=True, autoincrement=False),  # of a line with several hashes
     Column("source_entry_id", String(PLATFORM_ID), nullable=False),
     Column("algorithm", String(32), nullable=False),
     Column("digest_sealed", LargeBinary, nullable=False),

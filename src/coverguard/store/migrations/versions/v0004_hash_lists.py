@@ -125,6 +125,7 @@ def _import() -> None:
         "staged_entry",
         sa.Column("import_id", _row_id(), autoincrement=False, nullable=False),
         sa.Column("line", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("part", sa.Integer(), autoincrement=False, nullable=False),
         sa.Column("source_entry_id", sa.String(length=200), nullable=False),
         sa.Column("algorithm", sa.String(length=32), nullable=False),
         sa.Column("digest_sealed", sa.LargeBinary(), nullable=False),
@@ -134,7 +135,7 @@ def _import() -> None:
         sa.Column("category", sa.String(length=32), nullable=True),
         sa.Column("grid", sa.Boolean(), nullable=False),
         sa.Column("label", sa.String(length=64), nullable=True),
-        sa.PrimaryKeyConstraint("import_id", "line", name=op.f("pk_staged_entry")),
+        sa.PrimaryKeyConstraint("import_id", "line", "part", name=op.f("pk_staged_entry")),
     )
     op.create_table(
         "dead_letter",
@@ -165,6 +166,9 @@ def _import() -> None:
         sa.Column("withdrawn", sa.BigInteger(), nullable=False),
         sa.Column("malformed", sa.BigInteger(), nullable=False),
         sa.Column("repeated", sa.BigInteger(), nullable=False),
+        sa.Column("direct", sa.Boolean(), nullable=False),
+        sa.Column("before", sa.BigInteger(), nullable=False),
+        sa.Column("doubtful", sa.BigInteger(), nullable=False),
         sa.Column("actor", sa.String(length=100), nullable=False),
         sa.Column("started_at", sa.BigInteger(), nullable=False),
         sa.Column("finished_at", sa.BigInteger(), nullable=True),
