@@ -1,0 +1,1 @@
+"""Clients of the exchanges that hand out hash lists."""
