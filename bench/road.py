@@ -33,6 +33,7 @@ from coverguard.store import lists
 from coverguard.telemetry import Log
 from coverguard.testing.pictures import Kind, draw, encode
 from coverguard.testing.platform import InProcessProbe, Platform
+from coverguard.testing.vouching import vouch
 from coverguard.worker import Heartbeat
 
 SIDES = (640, 1000, 1500)
@@ -107,6 +108,7 @@ def _load(parts: bootstrap.Deployment, listed: Sequence[int]) -> None:
         list_id, _ = lists.create(
             tx, name="bench", source="bench", rule=rule, actor="bench", note="bench", now=now
         )
+        vouch(tx, list_id, now=now)
         lists.write_entries(tx, parts.keys, list_id=list_id, rows=rows, now=now)
 
 

@@ -58,6 +58,7 @@ from coverguard.testing.pictures import Kind, draw, encode
 from coverguard.testing.platform import Platform
 from coverguard.testing.servers import Ministack, Postgres, Seaweed
 from coverguard.testing.stack import Servers, Stack
+from coverguard.testing.vouching import vouch
 from coverguard.worker import Heartbeat
 
 SIDES = (640, 1000, 1500)
@@ -120,6 +121,7 @@ def deployed(ground: Ground, name: str) -> Iterator[tuple[Stack, bootstrap.Deplo
             made, _ = lists.create(
                 tx, name="bench", source="bench", rule=rule, actor="bench", note="-", now=now
             )
+            vouch(tx, made, now=now)
             lists.write_entries(tx, parts.keys, list_id=made, rows=rows, now=now)
         yield stack, parts
 

@@ -14,19 +14,19 @@ LAYERS = (
     "errors algorithms",
     "model",
     (
-        "lifecycle hashlist access policy messages correspondence notifications ports retrying trail"
-        " receipts contacts"
+        "lifecycle hashlist exchanges access policy messages correspondence notifications ports retrying"
+        " trail receipts contacts"
     ),
     "imaging matching",
     "store aws local remote telemetry",
     "acting",
     (
         "screening review learning reporting takedown sweeping importing intake objects relaying sealing"
-        " auditing"
+        " auditing governing grounds fetching"
     ),
     "worker keeper watching verifying web",
     "settings",
-    "production preparing",
+    "production adapters preparing",
     "bootstrap",
     "fronts",
     "testing",

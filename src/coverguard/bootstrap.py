@@ -14,17 +14,19 @@ from typing import TYPE_CHECKING, Final
 from coverguard import imaging, settings
 from coverguard.acting import Enforcer
 from coverguard.acting.inventory import Inventory
+from coverguard.adapters import aws_of, catalogue_of, folder_store, sandbox_of
 from coverguard.auditing import Auditor
-from coverguard.imaging.sandbox import Ended, Sandbox
+from coverguard.governing import Governor
+from coverguard.grounds import Grounds
+from coverguard.imaging.sandbox import Sandbox
 from coverguard.imaging.signal_types import SignalTypes, load
 from coverguard.importing import Importer
 from coverguard.intake import Intake
 from coverguard.keeper import Keeper
 from coverguard.local.boxes import StaffBox
-from coverguard.local.catalogue import NoCatalogue, read_token
+from coverguard.local.catalogue import NoCatalogue
 from coverguard.local.cdn import NoCdn
 from coverguard.local.clock import SystemClock
-from coverguard.local.folder import FolderStore
 from coverguard.local.heads import FolderHeads
 from coverguard.local.keys import LocalKeys, LocalSigner, PublicKeys
 from coverguard.model import ObjectRef
@@ -43,11 +45,11 @@ from coverguard.ports import (
 )
 from coverguard.preparing import require_keys
 from coverguard.relaying import Relay
-from coverguard.remote.catalogue import HttpCatalogue
 from coverguard.remote.probe import HttpProbe
 from coverguard.reporting import Reporting
 from coverguard.review import Review, ReviewRules
 from coverguard.screening import AnswerRecorder, Eyes, Fingerprinter, KnowledgeCache, RecordingRules, Screener
+from coverguard.screening.knowledge import unread
 from coverguard.sealing import Sealer
 from coverguard.settings import Settings
 from coverguard.store import lists
@@ -116,7 +118,7 @@ class Deployment:
             grace=self.settings.grace,
             relist=self.settings.relist,
             review_target=self.settings.review_target,
-            hold_budget=self.settings.hold_budget,
+            budgets=self.settings.hold_budgets(),
         )
         return AnswerRecorder(rules=rules)
 
@@ -198,6 +200,8 @@ class Deployment:
             log=self.log,
             prepare=lambda: [part() for part in prepare],
             checks=checks,
+            may_receive=[knowledge.require_fresh],
+            beside=[partial(knowledge.polling, partial(unread, self.log))],
         )
 
     def upload(self, bucket: str, key: str, data: bytes, *, content_type: str) -> ObjectRef:
@@ -287,6 +291,9 @@ class Deployment:
             sealer=sealer,
             takedowns=self.takedown_driver(),
             reporting=self.reporting(),
+            grounds=Grounds(
+                database=self.database, clock=self.clock, review_target=self.settings.review_target
+            ),
             clock=self.clock,
             grace=self.settings.grace,
             forget_after=self.settings.forget_after,
@@ -375,6 +382,9 @@ class Deployment:
             grace=self.settings.grace, takedown_target=self.settings.takedown_target,
         )  # fmt: skip
 
+    def governor(self) -> Governor:
+        return Governor(database=self.database, clock=self.clock, rules=self.settings.governance_rules())
+
     def importer(self) -> Importer:
         return Importer(database=self.database, keys=self.keys, clock=self.clock, types=self.signal_types)
 
@@ -407,7 +417,7 @@ def deployment(home: Path, *, log: Log, migrated: bool = True) -> Iterator[Deplo
             clock=clock,
             log=log,
             cdn=aws.cdn() if aws and read.cloudfront_distribution else NoCdn(),
-            catalogue=_catalogue(read, clock) if read.catalogue_url else NoCatalogue(),
+            catalogue=catalogue_of(read, clock) if read.catalogue_url else NoCatalogue(),
             aws=aws,
             signal_types=types,
             sandbox=sandbox,
@@ -416,31 +426,3 @@ def deployment(home: Path, *, log: Log, migrated: bool = True) -> Iterator[Deplo
         sandbox.close()
         probe.close()
         database.close()
-
-
-def sandbox_of(read: Settings, types: SignalTypes, log: Log) -> Sandbox:
-    """Where covers are decoded; nothing is started before the first."""
-
-    def told(ended: Ended) -> None:
-        log.line("decoder_ended", reason=ended.why, error=ended.error or None, at=ended.at or None)
-
-    return Sandbox(read.limits(), told=told, plugins=read.signal_plugins, signals=types.sizes)
-
-
-def aws_of(read: Settings, clock: Clock) -> Aws | None:
-    """The adapters on AWS's protocols, where the settings name anything of them."""
-    if not read.speaks_aws:
-        return None
-    from coverguard.production import Aws  # noqa: PLC0415 - boto3 takes a second to load
-
-    return Aws(read, clock=clock)
-
-
-def _catalogue(read: Settings, clock: Clock) -> HttpCatalogue:
-    token = partial(read_token, read.home / "keys")
-    return HttpCatalogue(url=read.catalogue_url, token=token, clock=clock)
-
-
-def folder_store(read: Settings) -> FolderStore:
-    """The embedded profile's object store, for its processes and its file server."""
-    return FolderStore(root=read.home / "objects", buckets=read.readable_buckets, vault=read.vault_bucket)

@@ -15,7 +15,7 @@ from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Final
 
-from coverguard import bootstrap, settings
+from coverguard import adapters, bootstrap, settings
 from coverguard.errors import ConfigurationError, TransientError
 from coverguard.local.boxes import staff_public_key
 from coverguard.local.clock import SystemClock
@@ -137,7 +137,7 @@ def front(home: Path, *, log: Log) -> Iterator[Front]:
         except TransientError:
             log.line("started_without_ledger")  # reports are taken in all the same: they go to the queue
         url = read.queues.get(bootstrap.REPORTS)
-        aws = bootstrap.aws_of(read, clock) if url else None
+        aws = adapters.aws_of(read, clock) if url else None
         queue = (
             aws.queue(bootstrap.REPORTS, url)
             if aws and url

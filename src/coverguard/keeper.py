@@ -19,6 +19,7 @@ from typing import Any, Final
 from coverguard.acting import Enforcer
 from coverguard.acting.enforcer import UNSETTLED
 from coverguard.errors import CoverguardError, TransientError
+from coverguard.grounds import Grounds
 from coverguard.model import Micros, NotScreened, NotScreenedReason, Origin, later
 from coverguard.ports import Clock, Queue, Reach
 from coverguard.relaying import Relay
@@ -26,8 +27,9 @@ from coverguard.reporting import Reporting
 from coverguard.retrying import uncontended
 from coverguard.screening import AnswerRecorder
 from coverguard.sealing import Sealer
-from coverguard.store import Row, alarms, cases, covers, quarantines, screenings
+from coverguard.store import Row, alarms, budgets, cases, covers, quarantines, screenings
 from coverguard.store.engine import Database
+from coverguard.store.lists import governance
 from coverguard.store.screenings import Answer
 from coverguard.takedown import TakedownDriver
 from coverguard.telemetry import Log, Pulse
@@ -79,6 +81,7 @@ class Keeper:
     sealer: Sealer
     takedowns: TakedownDriver
     reporting: Reporting
+    grounds: Grounds
     clock: Clock
     grace: timedelta
     forget_after: timedelta
@@ -137,6 +140,9 @@ class Keeper:
             self.verify_gone,
             self.revive_lost_retries,
             self.lapse_claims,
+            self.reopen_lost,
+            self.lift_expired_stops,
+            self.close_batches,
             self.takedowns.serve_terminations,
             self.forget_deleted,
             self.expire_statements,
@@ -279,6 +285,26 @@ class Keeper:
                 return 0
         with self.database.transaction() as tx:
             return cases.lapse(tx, now=self.clock.now())
+
+    def reopen_lost(self) -> int:
+        """Put before people again what rested on entries that their sources took back."""
+        return self.grounds.reopen_lost()
+
+    def lift_expired_stops(self) -> int:
+        """Tell as a change that a stop's time is over."""
+        with self.database.reading() as tx:
+            if not governance.has_expired(tx, now=self.clock.now()):
+                return 0
+        with self.database.transaction() as tx:
+            return governance.lift_expired(tx, now=self.clock.now())
+
+    def close_batches(self) -> int:
+        """Close batches in which nothing waits for a person."""
+        with self.database.reading() as tx:
+            if not budgets.any_decided(tx):
+                return 0
+        with self.database.transaction() as tx:
+            return budgets.close_decided(tx, now=self.clock.now())
 
     def forget_deleted(self) -> int:
         """Fingerprints of deleted covers go after a while, where nothing of them is evidence."""

@@ -155,6 +155,7 @@ class Review:
             cases.move_item(tx, item, ItemEvent.CLEAR, decided_at=now)
             quarantines.drop_claims(tx, Claimant(item_id=item.id), now=now)
             reports.let_go(tx, item.cover_version_id, now=now)
+            lists.withdraw_learnt(tx, item_id=item.id, now=now)  # where it was confirmed before
             learning.suppress(
                 tx, self.keys, item, verdict, two_people=proposal is not None,
                 review_at=later(now, self.rules.suppression_review), now=now,

@@ -21,8 +21,10 @@ from urllib.parse import urlsplit
 from coverguard.access import Role
 from coverguard.acting.places import Places
 from coverguard.errors import ConfigurationError
+from coverguard.governing import GovernanceRules
 from coverguard.imaging.limits import Limits
 from coverguard.model import Mode, Surface
+from coverguard.policy import Budgets
 from coverguard.policy.reporting import ReportCaps, ReportRules
 
 HOME_VARIABLE: Final = "COVERGUARD_HOME"
@@ -43,6 +45,7 @@ _NUMBERS: Final = {
     "decoding_memory": (2**26, 2**36),
     "file_server_port": (1, 65_535),
     "hold_budget": (0, 10**9),
+    "source_hold_budget": (0, 10**9),
     "max_bytes": (1, 2**30),
     "metrics_port": (0, 65_535),
     "report_hides_network": (0, 10**6),
@@ -89,6 +92,8 @@ class Settings:
     preservation: timedelta = timedelta(days=365)  # of confirmed evidence
     cleared_retention: timedelta = timedelta(days=90)
     suppression_review: timedelta = timedelta(days=180)
+    list_review: timedelta = timedelta(days=180)  # until a list's rule is looked at again
+    list_review_after_change: timedelta = timedelta(days=14)
     statement_retention: timedelta = timedelta(days=180)
     forget_after: timedelta = timedelta(days=30)  # fingerprints of covers that the platform deleted
     takedown_target: timedelta = timedelta(minutes=15)  # from request to verified gone, before it rings
@@ -105,6 +110,7 @@ class Settings:
     report_reach_links: int = 50  # playlists and their sharers, from which a person is asked first
     report_reach_covers: int = 200  # public covers, from which a person is asked first
     hold_budget: int = 5000  # near-match holds an hour, all lists together
+    source_hold_budget: int = 2000  # the same of all lists of one source
     max_bytes: int = 20 * 1024 * 1024
     decoding_cpu: timedelta = timedelta(seconds=10)  # processor time for one file
     decoding_time: timedelta = timedelta(seconds=30)  # until a decoding child has answered
@@ -158,6 +164,16 @@ class Settings:
             relist=self.relist,
             caps=caps,
         )
+
+    def governance_rules(self) -> GovernanceRules:
+        """When people look at lists again."""
+        return GovernanceRules(
+            review_every=self.list_review, review_after_change=self.list_review_after_change
+        )
+
+    def hold_budgets(self) -> Budgets:
+        """Near-match holds an hour before consequences stop."""
+        return Budgets(everywhere=self.hold_budget, a_source=self.source_hold_budget)
 
     def limits(self) -> Limits:
         """What of a file is decoded, how long, and in how much memory."""

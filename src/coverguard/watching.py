@@ -16,14 +16,15 @@ from typing import Final
 
 from coverguard.errors import CoverguardError, TransientError
 from coverguard.model import Micros, between, later
-from coverguard.policy import clocks
+from coverguard.policy import clocks, stale
 from coverguard.policy.alarms import ALARMS, due_pages
 from coverguard.ports import Clock, ObjectStore, Pager, PageState, Queue
 from coverguard.relaying import NOT_SENT
 from coverguard.screening.recording import BUDGET_ALARM, budget_subject
 from coverguard.sealing import HEADS_BEHIND, HEADS_SUBJECT
-from coverguard.store import alarms, figures, obligations, screenings, takedowns
+from coverguard.store import alarms, budgets, fetches, figures, lists, obligations, takedowns
 from coverguard.store.engine import Database
+from coverguard.store.lists import governance
 from coverguard.telemetry import Log
 
 UNSERVED_AFTER: Final = timedelta(
@@ -37,6 +38,7 @@ ENDS_ARE_NEWS_FOR: Final = timedelta(days=1)
 COUNTED_AGAIN_FOR: Final = timedelta(minutes=1)  # a row that committed late is still counted
 NOWHERE: Final = "coverguard/readiness/"  # no object lies there
 
+EXCHANGE_FAILS: Final = 3  # runs in a row
 HIDDEN_BY_SUPPORT: Final = "hidden_by_support"
 SOME: Final = 200  # clocks in one look
 MARK_OF: Final = {kind: mark for mark, kind in clocks.WARNINGS.items()}
@@ -74,6 +76,7 @@ class Watch:
             self.warn_of_clocks,
             self.ring_overdue,
             self.ring_spent_budgets,
+            self.ring_lists,
             self.ring_hidden_by_support,
             self.ring_queues,
             self.ring_parts,
@@ -125,9 +128,24 @@ class Watch:
     def ring_spent_budgets(self) -> int:
         """A spent hold budget rings until an hour has passed without one."""
         with self.database.reading() as tx:
-            spent = screenings.budgets_spent(tx, now=self.clock.now())
+            spent = budgets.spent(tx, now=self.clock.now())
         wanted = {(BUDGET_ALARM, budget_subject(one)) for one in spent}
         return self._ring_exactly(wanted, kinds={BUDGET_ALARM})
+
+    def ring_lists(self) -> int:
+        """Lists that are stale, not attested, not reviewed or not understood; exchanges that fail."""
+        now = self.clock.now()
+        with self.database.reading() as tx:
+            subjects = {
+                "list_stale": stale(lists.rules(tx), governance.refreshed(tx), now=now),
+                "list_review_due": governance.reviews_due(tx, now=now),
+                "list_not_attested": governance.not_attested(tx),
+                "list_records_unreadable": governance.dead_letters(tx),
+            }
+            failing = {f"exchange:{one}" for one in fetches.failing(tx, times=EXCHANGE_FAILS)}
+        wanted = {(kind, f"list:{one}") for kind, which in subjects.items() for one in which}
+        wanted |= {("exchange_failing", one) for one in failing}
+        return self._ring_exactly(wanted, kinds={*subjects, "exchange_failing"})
 
     def ring_hidden_by_support(self) -> int:
         """An account that support has hidden rings until somebody decides on it."""

@@ -19,6 +19,7 @@ from coverguard.store import lists
 from coverguard.telemetry import Log
 from coverguard.testing.pictures import Kind, draw, encode
 from coverguard.testing.stack import Servers, Stack
+from coverguard.testing.vouching import vouch
 from coverguard.worker import Heartbeat
 
 pytestmark = [pytest.mark.servers, pytest.mark.timeout(300)]
@@ -58,6 +59,7 @@ def put_on_a_list(parts, data):
     with parts.database.transaction() as tx:
         now = parts.clock.now()
         list_id, _ = lists.create(tx, name="l", source="tests", rule=rule, actor="tests", note="-", now=now)
+        vouch(tx, list_id, now=now)
         lists.write_entries(tx, parts.keys, list_id=list_id, rows=[row], now=now)
 
 

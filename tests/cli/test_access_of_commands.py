@@ -90,7 +90,8 @@ class Host:
         """Whether the person is let through, however the command ends after that."""
         code, said = self(*words)
         refused = "may not" in said or UNNAMED in said or "nobody may use" in said
-        assert (code == REFUSED) == refused, (words, code, said)
+        by_a_rule = "nobody vouches for it yet" in said or "it may only" in said
+        assert (code == REFUSED) == (refused or by_a_rule), (words, code, said)
         return not refused
 
 

@@ -17,6 +17,7 @@ from coverguard.imaging.sandbox import Confinement, Sandbox, pool, seccomp
 from coverguard.local import fileserver
 from coverguard.local.catalogue import TOKEN_FILE
 from coverguard.settings import Settings
+from coverguard.store.schema.lists import ATTESTED, WEIGHED
 from coverguard.telemetry import Log
 from coverguard.testing.catalogue import TOKEN, CatalogueServer, Holdings
 from coverguard.testing.pictures import Alteration, Kind, alter, draw, encode
@@ -96,9 +97,18 @@ def listed(machine, picture, tmp_path):
     pdq = fingerprint(picture.read_bytes()).views[0].signals["pdq"].hex()
     file = tmp_path / "list.csv"
     file.write_text(f"id,algorithm,digest\nentry-1,pdq,{pdq}\n", encoding="utf-8")
-    machine("lists", "add", "demo", "--source", "tests", "--category", "child_abuse", "--action", "hold")
+    machine("lists", "add", "demo", "--source", "tests", "--category", "child_abuse")
     machine("lists", "load", "demo", file)
+    machine("lists", "attest", "demo", *(word for name in ATTESTED for word in (flag(name), "said")))
+    machine("lists", "enable", "demo")
+    machine("lists", "review", "demo", *(word for name in WEIGHED for word in (flag(name), "weighed")))
+    for _ in ("refer", "hold"):
+        machine("lists", "promote", "demo", "--note", "looked right")
     return file
+
+
+def flag(name):
+    return f"--{name.replace('_', '-')}"
 
 
 def test_help_teaches(capsys):
@@ -146,16 +156,19 @@ def test_the_environment_cannot_name_a_person(machine, monkeypatch):
 
 
 def test_lists_are_loaded_shown_and_ruled(machine, listed):
-    assert machine.json("lists", "show")[0] | {"rule": 0} == {
+    (shown,) = machine.json("lists", "show")
+    assert shown.pop("says all since") != "-"
+    assert shown.pop("review due") != "-"
+    assert shown == {
         "list": "demo", "source": "tests", "entries": 1, "enabled": "yes",
-        "category": "child_abuse", "action": "hold", "pdq": 31, "phash256": -1, "quality": 50, "rule": 0,
+        "category": "child_abuse", "action": "hold", "pdq": 31, "phash256": -1, "quality": 50, "rule": 3,
         "negatives": "yes", "plug-ins": "-",
     }  # fmt: skip
     assert machine.json("lists", "load", "demo", listed)["new or changed"] == 0
     machine("lists", "rule", "demo", "--pdq-radius", 20, "--note", "trying")
     machine("lists", "disable", "demo")
     (shown,) = machine.json("lists", "show")
-    assert (shown["pdq"], shown["rule"], shown["enabled"], shown["action"]) == (20, 2, "no", "hold")
+    assert (shown["pdq"], shown["rule"], shown["enabled"], shown["action"]) == (20, 4, "no", "hold")
 
 
 def test_negatives_and_wide_radii_are_a_rule_of_the_list(machine, listed, monkeypatch):

@@ -56,6 +56,7 @@ from coverguard.testing.faults import (
 )
 from coverguard.testing.pictures import Kind, draw, encode
 from coverguard.testing.platform import InProcessProbe, Platform, StillClock, Upload
+from coverguard.testing.vouching import vouch
 from coverguard.worker import Heartbeat, Worker
 
 START = Micros(1_700_000_000_000_000)
@@ -411,6 +412,7 @@ def add_list(
         list_id, _ = lists.create(
             tx, name=name, source="invented", rule=rule, actor="ann", note="generated", now=now
         )
+        vouch(tx, list_id, now=now)
         lists.write_entries(tx, stage.keys, list_id=list_id, rows=rows, now=now)
 
 

@@ -104,7 +104,8 @@ class Caller:
                 if known is None or record.stamp >= known.stamp:
                     self.held[record.record_id] = record
             seen |= {record.record_id for record in batch.records}
-            clean = clean and not batch.faulty and not batch.gaps
+            seen |= {one.record_id for one in batch.faulty}
+            clean = clean and not batch.gaps and all(one.record_id for one in batch.faulty)
             self.faulty += batch.faulty
             self.gaps = batch.gaps
             self.told += 1

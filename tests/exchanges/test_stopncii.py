@@ -251,6 +251,17 @@ def test_a_record_with_a_field_twice_is_told(simulation):
     assert "twice" in fault.fault
 
 
+def test_what_is_faulty_counts_as_listed_and_does_not_hinder_a_withdrawal(simulation):
+    kept, taken = simulation.publish(at=NOW - 60), simulation.publish(at=NOW - 60)
+    caller = Caller(stopncii_client(simulation)).run()
+    del simulation.listed["ImagePDQ", taken.value]
+    simulation.publish(kept.value, at=NOW, extra={"hashStatus": "New"})
+    later(simulation, days=40)
+    caller.run()
+    assert [one.record_id for one in caller.faulty] == list(caller.held)
+    assert {row[2].hex() for row in caller.rows} == {kept.value}
+
+
 # ── what cannot be read ────────────────────────────────────────────────────────────────────────────────────
 
 

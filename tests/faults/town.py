@@ -39,6 +39,7 @@ from coverguard.testing.platform import Platform
 from coverguard.testing.proxy import Proxy
 from coverguard.testing.servers import Server
 from coverguard.testing.stack import Servers, Stack
+from coverguard.testing.vouching import vouch
 
 DISTINCT = 16
 LISTED = 2  # of the distinct pictures
@@ -218,6 +219,7 @@ class Town:
             list_id, _ = lists.create(
                 tx, name="town", source="tests", rule=rule, actor="tests", note="-", now=now
             )
+            vouch(tx, list_id, now=now)
             lists.write_entries(tx, self.parts.keys, list_id=list_id, rows=rows, now=now)
 
     def announce(self, count, *, times=1):

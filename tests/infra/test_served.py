@@ -37,6 +37,7 @@ from coverguard.imaging import fingerprint
 from coverguard.settings import DATABASE_VARIABLE, FILE
 from coverguard.store.engine import Database
 from coverguard.store.roles import apply_roles
+from coverguard.store.schema.lists import ATTESTED, WEIGHED
 from coverguard.testing.pictures import Kind, draw, encode
 
 pytestmark = [pytest.mark.servers, pytest.mark.process]
@@ -158,9 +159,13 @@ class Deployment:
         """Put a picture's digest on a list that holds."""
         digest = fingerprint(data).digests["sha256"]
         (self.logs / "own.csv").write_text(f"id,algorithm,digest\ne1,sha256,{digest.hex()}\n", "utf-8")
-        named = ("own", "--source", "tests", "--category", "child_abuse", "--action", "hold")
-        self.run("Operator", "lists", "add", *named)
+        self.run("Operator", "lists", "add", "own", "--source", "tests", "--category", "child_abuse")
         self.run("Operator", "lists", "load", "own", str(self.logs / "own.csv"))
+        for verb, names in (("attest", ATTESTED), ("enable", ()), ("review", WEIGHED)):
+            texts = [word for name in names for word in (f"--{name.replace('_', '-')}", "said")]
+            self.run("Operator", "lists", verb, "own", *texts)
+        for _ in ("refer", "hold"):
+            self.run("Operator", "lists", "promote", "own", "--note", "tried")
 
     def run(self, who, *arguments, code=0):
         done = subprocess.run(

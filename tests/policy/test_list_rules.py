@@ -9,6 +9,7 @@ from coverguard.policy import (
     HOLD_RADIUS,
     QUALITY_FLOOR,
     REVIEW_RADIUS,
+    Budgets,
     BudgetUse,
     ListRule,
     reach,
@@ -35,7 +36,7 @@ def spent(*matches, everywhere=0, by_list=None, rules=None, cap=100):
         Hold(matches=matches),
         rules={one.list_id: one for one in rules},
         use=BudgetUse(everywhere=everywhere, by_list=by_list or {}),
-        everywhere=cap,
+        budgets=Budgets(everywhere=cap, a_source=cap),
     )
 
 

@@ -27,6 +27,7 @@ from coverguard.store import lists
 from coverguard.telemetry import Log
 from coverguard.testing.pictures import Kind, draw, encode
 from coverguard.testing.platform import Platform
+from coverguard.testing.vouching import vouch
 
 pytestmark = [pytest.mark.process, pytest.mark.timeout(420)]
 
@@ -82,6 +83,7 @@ class Town:
             list_id, _ = lists.create(
                 tx, name="town", source="tests", rule=rule, actor="tests", note="-", now=now
             )
+            vouch(tx, list_id, now=now)
             lists.write_entries(tx, self.parts.keys, list_id=list_id, rows=rows, now=now)
 
     def announce(self, count, *, repeats=()):

@@ -15,6 +15,7 @@ from coverguard.store import lists
 from coverguard.telemetry import Log
 from coverguard.testing.pictures import Kind, draw, encode
 from coverguard.testing.platform import InProcessProbe, Platform
+from coverguard.testing.vouching import vouch
 
 pytestmark = pytest.mark.process
 ROUNDS = 8
@@ -97,5 +98,6 @@ def _list(parts, pdq):
     with parts.database.transaction() as tx:
         now = parts.clock.now()
         list_id, _ = lists.create(tx, name="l", source="tests", rule=rule, actor="tests", note="-", now=now)
+        vouch(tx, list_id, now=now)
         row = ListRow(source_entry_id="e", algorithm=Algorithm.PDQ, digest=pdq)
         lists.write_entries(tx, parts.keys, list_id=list_id, rows=[row], now=now)

@@ -11,19 +11,24 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from threading import Event
 
 import pytest
 from reporting_desk import Desk
 from sqlalchemy import insert
-from world import ADA, BEA, SENIOR, WATCHED, World, exact, near, person, picture
+from world import ADA, BEA, EDITOR, SENIOR, WATCHED, World, exact, near, person, picture
 
 from coverguard.errors import TransientError
+from coverguard.hashlist import ListFormat
 from coverguard.model import Category, ReporterKind, later
+from coverguard.policy import ListRule
 from coverguard.policy.alarms import ALARMS, Severity
 from coverguard.ports import Page
-from coverguard.store import alarms, lists, obligations, schema
+from coverguard.store import alarms, fetches, lists, obligations, schema
+from coverguard.store.lists import governance
+from coverguard.store.schema.lists import ATTESTED, WEIGHED
 from coverguard.worker import Heartbeat
 
 pytestmark = pytest.mark.thorough
@@ -427,6 +432,72 @@ def audit_heads_behind(world: World) -> Iterator[str]:
     look(world)
 
 
+@scenario
+def list_stale(world: World) -> Iterator[str]:
+    listed = world.list_of(near(picture(1)), max_age=HOUR)
+    look(world, HOUR + MINUTE)
+    yield f"list:{listed}"
+    with world.database.transaction() as tx:
+        governance.note_refreshed(tx, listed, now=world.clock.now())
+    look(world)
+
+
+@scenario
+def list_review_due(world: World) -> Iterator[str]:
+    governor = world.parts.governor()
+    listed = world.list_of(near(picture(1)))
+    governor.change_rule("industry", lambda rule: replace(rule, pdq_radius=20), note="n", actor=EDITOR)
+    look(world, 14 * DAY + MINUTE)
+    yield f"list:{listed}"
+    governor.review("industry", dict.fromkeys(WEIGHED, "weighed"), actor=EDITOR)
+    look(world)
+
+
+@scenario
+def list_not_attested(world: World) -> Iterator[str]:
+    rule = ListRule(list_id=0, version=0, category=Category.OTHER)
+    with world.database.transaction() as tx:  # as a release before attestations made it
+        now = world.clock.now()
+        listed, _ = lists.create(tx, name="l", source="s", rule=rule, actor="Edda", note="n", now=now)
+    look(world)
+    yield f"list:{listed}"
+    world.parts.governor().attest("l", dict.fromkeys(ATTESTED, "said"), actor=EDITOR)
+    look(world)
+
+
+@scenario
+def list_records_unreadable(world: World) -> Iterator[str]:
+    listed = world.list_of(near(picture(1)), name="l")
+    file = world.home / "list.csv"
+    file.write_text("id,algorithm,digest\ne,pdq,nothex\n", encoding="utf-8")
+    load = partial(
+        world.parts.importer().load_file, "l", file, list_format=ListFormat.CSV, actor=EDITOR,
+        confirm_shrink=True,
+    )  # fmt: skip
+    load()
+    look(world)
+    yield f"list:{listed}"
+    file.write_text(f"id,algorithm,digest\ne,pdq,{'ab' * 32}\n", encoding="utf-8")
+    load()
+    look(world)
+
+
+@scenario
+def exchange_failing(world: World) -> Iterator[str]:
+    listed = world.list_of(name="l")
+    with world.database.transaction() as tx:
+        fetches.create(
+            tx, name="x", list_id=listed, kind="ncmec", place="x", every=1, now=world.clock.now()
+        )
+        row = fetches.by_name(tx, "x")
+        fetches.note_progress(tx, row, failures=3)
+    look(world)
+    yield f"exchange:{row.id}"
+    with world.database.transaction() as tx:
+        fetches.note_progress(tx, row, failures=0)
+    look(world)
+
+
 class Unanswered:
     """A pager that takes nothing, until it is well."""
 
@@ -540,6 +611,7 @@ def test_who_must_know_at_night():
     tickets = {kind for kind, known in ALARMS.items() if known.severity is Severity.TICKET}
     assert tickets == {
         "audit_heads_behind", "clock_half_over", "clock_three_quarters_over", "not_screened",
+        "list_not_attested", "list_records_unreadable", "list_review_due",
         "overdue_preservation_end", "overdue_repeat_review", "overdue_review", "overdue_suppression_review",
     }  # fmt: skip
 

@@ -49,6 +49,7 @@ from coverguard.store import alarms, lists, obligations, schema
 from coverguard.store.engine import Database
 from coverguard.telemetry import Log
 from coverguard.testing.pictures import Alteration, Kind, alter, draw, encode
+from coverguard.testing.vouching import vouch
 
 MICROSECOND = timedelta(microseconds=1)
 BEGINNING = Micros(1_800_000_000_000_000)
@@ -209,6 +210,7 @@ class World:
         now = self.clock.now()
         with self.database.transaction() as tx:
             list_id, _ = lists.create(tx, name=name, source="s", rule=first, actor="Edda", note="n", now=now)
+            vouch(tx, list_id, now=now)
             if rows:
                 lists.write_entries(tx, self.keys, list_id=list_id, rows=rows, now=now)
         return list_id
@@ -415,10 +417,16 @@ class World:
     def claim(self, upload: Upload, who: Actor = ADA):
         return self.review.claim(self.item(upload).ref, actor=who)
 
-    def confirm(self, upload: Upload, who: Actor = ADA, category: Category = Category.CHILD_ABUSE):
+    def confirm(
+        self,
+        upload: Upload,
+        who: Actor = ADA,
+        category: Category = Category.CHILD_ABUSE,
+        basis: Basis = Basis.VIEWED,
+    ):
         self.clock.go_on(timedelta(seconds=2))
         ref = self.claim(upload, who).ref
-        return self.review.confirm(ref, actor=who, opinion=opinion(category))
+        return self.review.confirm(ref, actor=who, opinion=replace(opinion(category), basis=basis))
 
     def clear(self, upload: Upload, *people: Actor):
         """Let one person after another clear the item; return the last verdict."""

@@ -211,7 +211,7 @@ def test_the_newest_rule_is_in_force_and_the_old_ones_stay(made, database):
     in_force = made.load().rules[listed]
     assert in_force == ListRule(
         list_id=listed, version=2, category=Category.TERRORISM, action=ListAction.REFER, pdq_radius=7,
-        phash256_radius=8, quality_floor=60, hold_budget=9, known=False,
+        phash256_radius=8, quality_floor=60, hold_budget=9, known=False, source="s",
     )  # fmt: skip
     with database.reading() as tx:
         kept = tx.exec_driver_sql("SELECT version, actor FROM list_rule ORDER BY version").all()

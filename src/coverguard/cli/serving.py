@@ -14,7 +14,7 @@ from typing import Final
 
 from tqdm import tqdm
 
-from coverguard import bootstrap, preparing, settings
+from coverguard import adapters, bootstrap, preparing, settings
 from coverguard.access import Verb, require
 from coverguard.acting.places import segment
 from coverguard.cli.output import Commands, add_json, document, person, say, table
@@ -131,7 +131,7 @@ def _files(options: argparse.Namespace) -> int:
         )
     log = Log()
     fileserver.run(
-        bootstrap.folder_store(read),
+        adapters.folder_store(read),
         public=frozenset({read.public_bucket}),
         port=read.file_server_port,
         ready=lambda port: log.line("files_started", port=port, pid=os.getpid()),

@@ -5,8 +5,10 @@ that conclusion does in this mode and origin, `spent_budget` when consequences (
 clock, no store, no logging. Two-person rules are not here: they bind people, and live in `review`.
 """
 
+from coverguard.policy.budgets import Budgets, BudgetUse, firm, is_capped, spent_budget
 from coverguard.policy.deciding import decide
 from coverguard.policy.effects import BLOCKED_ON_REFER, Effects, effects
+from coverguard.policy.freshness import stale, withholds
 from coverguard.policy.judging import EntryFacts, Suppressions, judge
 from coverguard.policy.rules import (
     HOLD_RADIUS,
@@ -14,15 +16,14 @@ from coverguard.policy.rules import (
     REVIEW_QUALITY,
     REVIEW_RADIUS,
     WIDE_ENTRIES,
-    BudgetUse,
+    LabelRule,
     ListRule,
     Reach,
-    is_capped,
     own_rule,
     reach,
     require_searchable,
-    spent_budget,
 )
+from coverguard.policy.stops import Stops
 
 __all__ = [
     "BLOCKED_ON_REFER",
@@ -32,17 +33,23 @@ __all__ = [
     "REVIEW_RADIUS",
     "WIDE_ENTRIES",
     "BudgetUse",
+    "Budgets",
     "Effects",
     "EntryFacts",
+    "LabelRule",
     "ListRule",
     "Reach",
+    "Stops",
     "Suppressions",
     "decide",
     "effects",
+    "firm",
     "is_capped",
     "judge",
     "own_rule",
     "reach",
     "require_searchable",
     "spent_budget",
+    "stale",
+    "withholds",
 ]

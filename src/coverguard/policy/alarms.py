@@ -103,6 +103,19 @@ ALARMS: Final[Mapping[str, AlarmKind]] = {
     "lists_unreadable": _kind(
         PAGE, "part", meaning="The hash lists cannot be opened: nothing is screened until they can."
     ),
+    "list_stale": _kind(
+        PAGE, "list", meaning="A list has not said for too long what its source says; covers may be withheld."
+    ),
+    "list_review_due": _kind(TICKET, "list", meaning="Nobody has looked at a list's rule for too long."),
+    "list_not_attested": _kind(
+        TICKET, "list", meaning="A list matches, and nobody has said who vouches for it."
+    ),
+    "list_records_unreadable": _kind(
+        TICKET, "list", meaning="A source sends records that cannot be read: something listed may be missing."
+    ),
+    "exchange_failing": _kind(
+        PAGE, "exchange", meaning="An exchange of hashes does not answer as it should: its list is not kept."
+    ),
     "disk_nearly_full": _kind(PAGE, "part", meaning="The home's file system is nearly full."),
     "clock_jumped": _kind(
         PAGE, "part", meaning="The ledger has rows from the future: a clock was set back, or was ahead."

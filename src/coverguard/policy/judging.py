@@ -5,10 +5,23 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from coverguard.model import Algorithm, Candidate, Category, Fingerprint, ListAction, Match, Opinion, Tier
+from coverguard.model import (
+    Algorithm,
+    Candidate,
+    Category,
+    Fingerprint,
+    ListAction,
+    Match,
+    Micros,
+    Opinion,
+    Tier,
+)
 from coverguard.policy.rules import GRAPHIC_RADIUS, QUALITY_FLOOR, ListRule
+from coverguard.policy.stops import Stops
 
 SUPPRESSED_PDQ_RADIUS = 4
+NO_STOPS = Stops()
+BEGINNING = Micros(0)
 _STRENGTH = {ListAction.SHADOW: 0, ListAction.REFER: 1, ListAction.HOLD: 2}
 
 
@@ -23,6 +36,8 @@ class EntryFacts:
     grid: bool = False  # a collage: near matches are to its parts
     cap: ListAction = ListAction.HOLD  # the most this entry may do
     part: bool = False  # of a picture that we removed: a crop of it, so that crops are found
+    label: str | None = None  # the source's own word for what it is
+    disputed: bool = False  # its list also has the opposite word on the same digest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,18 +64,22 @@ def judge(
     entries: Mapping[int, EntryFacts],
     rules: Mapping[int, ListRule],
     suppressions: Suppressions,
+    stops: Stops = NO_STOPS,
+    now: Micros = BEGINNING,
 ) -> tuple[Match, ...]:
     """Return the matches, shadow and suppressed ones included, strongest first, one an entry and algorithm.
 
     Of several views that match an entry the one that may do most counts, then the nearest.
-    A candidate without entry or rule (withdrawn, list switched off) is no match: an empty policy denies
-    consequences, and the index never decides.
+    A candidate without entry or rule (withdrawn, list switched off) is no match, nor is one that is stopped
+    at that time: an empty policy denies consequences, and the index never decides.
     """
     strongest: dict[tuple[int, Algorithm], Match] = {}
     for candidate in candidates:
         entry = entries.get(candidate.entry_id)
         rule = rules.get(entry.list_id) if entry else None
         if entry is None or rule is None or not _within(candidate, entry, rule):
+            continue
+        if stops.cover(entry_id=entry.entry_id, list_id=entry.list_id, now=now):
             continue
         suppressed = candidate.algorithm.perceptual and suppressions.cover(
             entry.entry_id, fingerprint, view=candidate.view
@@ -77,7 +96,9 @@ def _within(candidate: Candidate, entry: EntryFacts, rule: ListRule) -> bool:
         return False
     if not candidate.algorithm.perceptual:
         return True
-    if candidate.distance > rule.radius(candidate.algorithm) or candidate.quality < rule.quality_floor:
+    if candidate.distance > rule.radius(candidate.algorithm):
+        return False
+    if candidate.quality < rule.floor(candidate.algorithm):
         return False
     if candidate.complement and not rule.complement:
         return False
@@ -109,9 +130,13 @@ def _match(candidate: Candidate, entry: EntryFacts, rule: ListRule, *, suppresse
     allowed = [rule.action, entry.cap]
     if suppressed:
         allowed.append(ListAction.SHADOW)
+    meaning = rule.labels.get(entry.label) if entry.label else None
+    if meaning is not None:
+        allowed.append(meaning.action)
     tier = _tier(candidate, entry)
     part_of_collage = candidate.algorithm.perceptual and entry.grid
-    if entry.opinion is not Opinion.POSITIVE or tier is Tier.REVIEW or part_of_collage:
+    doubtful = entry.opinion is not Opinion.POSITIVE or entry.disputed or _says_unknown(entry, rule)
+    if doubtful or tier is Tier.REVIEW or part_of_collage:
         allowed.append(ListAction.REFER)
     action = min(allowed, key=_STRENGTH.__getitem__)
     held_back = action is ListAction.HOLD and candidate.low_diversity
@@ -119,8 +144,8 @@ def _match(candidate: Candidate, entry: EntryFacts, rule: ListRule, *, suppresse
         entry_id=entry.entry_id,
         list_id=entry.list_id,
         rule_version=rule.version,
-        category=entry.category or rule.category,
-        opinion=entry.opinion,
+        category=meaning.category if meaning else entry.category or rule.category,
+        opinion=Opinion.DISPUTED if entry.disputed else entry.opinion,
         algorithm=candidate.algorithm,
         view=candidate.view,
         orientation=candidate.orientation,
@@ -132,6 +157,11 @@ def _match(candidate: Candidate, entry: EntryFacts, rule: ListRule, *, suppresse
         low_diversity=held_back,
         suppressed=suppressed,
     )
+
+
+def _says_unknown(entry: EntryFacts, rule: ListRule) -> bool:
+    """Whether the source calls it something that the rule, which says what its words mean, does not know."""
+    return bool(rule.labels) and entry.label is not None and entry.label not in rule.labels
 
 
 def _strongest_first(match: Match) -> tuple[int, bool, int, int]:

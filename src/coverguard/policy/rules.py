@@ -12,10 +12,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Final
 
 from coverguard.errors import Refused
-from coverguard.model import Algorithm, Category, Hold, ListAction
+from coverguard.model import Algorithm, Category, ListAction
 
 HOLD_RADIUS: Final = Algorithm.PDQ.hold_radius
 """Only a PDQ this near may hold, whatever a list's own radius: beyond it a person looks."""
@@ -33,10 +34,19 @@ WIDE_ENTRIES: Final = 20_000
 QUALITY_FLOOR: Final = 50
 """The least quality at which a near match may hold, and the default of lists for matching at all."""
 
+PERCENT: Final = 100  # also the range of PDQ's quality
 
 REVIEW_QUALITY: Final = 15
 """The least quality at which our own lists look, within `HOLD_RADIUS`: what is only darker, or pale, has less
 of it and the same bits. No false pair among two million of generated pictures."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LabelRule:
+    """What one of the source's own words means here, and the most that entries of it may do."""
+
+    category: Category
+    action: ListAction
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +67,13 @@ class ListRule:
     quality_floor: int = QUALITY_FLOOR
     hold_budget: int = 1000  # near-match holds an hour by this list before consequences stop
     known: bool = True  # entries were verified by people with expertise: clearing takes two
+    floors: Mapping[str, int] = field(default_factory=dict)  # by algorithm, where not the list's
+    labels: Mapping[str, LabelRule] = field(default_factory=dict)  # by the source's word; others only refer
+    review_share: int = 100  # percent of holds by exact digest of entries confirmed before that a person sees
+    entry_accounts: int = 20  # uploaders an hour whom one entry may meet by its looks before it trips
+    max_age: timedelta = timedelta()  # since it last said all that its source says; zero: never stale
+    withhold_stale: bool = False  # nothing passes while it is stale; else it rings
+    source: str = ""  # who vouches; lists of one source share a budget
 
     def __post_init__(self) -> None:
         for algorithm in (Algorithm.PDQ, Algorithm.PHASH256):
@@ -64,10 +81,15 @@ class ListRule:
                 raise ValueError(f"{algorithm}_radius must be -1 (off) to {algorithm.max_radius} bits")
         if any(radius < -1 for radius in self.radii.values()):
             raise ValueError("radii must be -1 (off) or more")
-        if not 0 <= self.quality_floor <= 100:  # noqa: PLR2004 - PDQ quality's own range
-            raise ValueError("quality_floor must be 0 to 100")
-        if self.hold_budget < 0:
-            raise ValueError("hold_budget must not be negative")
+        for floor in (self.quality_floor, *self.floors.values()):
+            if not 0 <= floor <= PERCENT:
+                raise ValueError("quality_floor must be 0 to 100")
+        if not 0 <= self.review_share <= PERCENT:
+            raise ValueError("review_share must be 0 to 100 percent")
+        if self.hold_budget < 0 or self.entry_accounts < 0 or self.max_age < timedelta():
+            raise ValueError("hold_budget, entry_accounts and max_age must not be negative")
+        if self.withhold_stale and not self.max_age:
+            raise ValueError("withhold_stale needs a max_age after which the list is stale")
 
     def radius(self, algorithm: Algorithm) -> int:
         """How far this list matches, in the algorithm's own measure; 0 for a digest of bytes."""
@@ -75,6 +97,10 @@ class ListRule:
             return 0
         own = {Algorithm.PDQ: self.pdq_radius, Algorithm.PHASH256: self.phash256_radius}
         return own.get(algorithm, self.radii.get(algorithm, -1))
+
+    def floor(self, algorithm: Algorithm) -> int:
+        """The least quality at which a near match of this algorithm counts at all."""
+        return self.floors.get(algorithm, self.quality_floor)
 
     @property
     def wide(self) -> bool:
@@ -127,34 +153,3 @@ def reach(
         radius={one: radius for one, radius in widest.items() if radius >= 0},
         complement=any(rule.complement and rule.pdq_radius >= 0 for rule in known),
     )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BudgetUse:
-    """Near-match holds in the last hour, this one not counted."""
-
-    everywhere: int
-    by_list: Mapping[int, int]
-
-
-def is_capped(hold: Hold) -> bool:
-    """Whether a hold counts against budgets: one that rests on an exact digest is never counted or capped."""
-    return not any(match.exact for match in hold.matches if match.action is ListAction.HOLD)
-
-
-def spent_budget(hold: Hold, *, rules: Mapping[int, ListRule], use: BudgetUse, everywhere: int) -> str | None:
-    """Name the scope whose hold budget is spent, or None while consequences may follow.
-
-    The block itself never depends on this: a spent budget stops account effects, notices and learning, groups
-    covers for one review and pages a person. A hold that rests on an exact digest is never counted or capped.
-    A list without a rule (switched off since the match) has nothing to spend.
-    """
-    if not is_capped(hold):
-        return None
-    firm = [match for match in hold.matches if match.action is ListAction.HOLD]
-    if use.everywhere >= everywhere:
-        return "global"
-    lists = {match.list_id for match in firm}
-    budgets = {one: rules[one].hold_budget if one in rules else 0 for one in lists}
-    spent = [one for one in sorted(lists) if use.by_list.get(one, 0) >= budgets[one]]
-    return f"list:{spent[0]}" if len(spent) == len(lists) else None

@@ -7,6 +7,7 @@ cases) → item → quarantine.
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
@@ -25,13 +26,14 @@ from coverguard.model import (
     between,
     later,
 )
-from coverguard.policy import Effects, effects, is_capped, spent_budget
+from coverguard.policy import Budgets, Effects, effects, firm, is_capped, spent_budget
 from coverguard.retrying import backoff
 from coverguard.store import (
     Connection,
     Row,
     alarms,
     audit,
+    budgets,
     cases,
     covers,
     lists,
@@ -40,12 +42,14 @@ from coverguard.store import (
     quarantines,
     screenings,
 )
+from coverguard.store.lists import governance
 from coverguard.store.quarantines import Claimant, Level
 from coverguard.store.screenings import Answer
 
 GIVE_UP: Final = timedelta(days=1)
 SLOW: Final = timedelta(hours=1)
 NO_ANSWER_ALARM: Final = "not_screened"
+PERCENT: Final = 100
 BUDGET_ALARM: Final = "hold_budget_spent"
 
 
@@ -54,7 +58,7 @@ class RecordingRules:
     grace: timedelta
     relist: timedelta
     review_target: timedelta
-    hold_budget: int  # near-match holds an hour, all lists together
+    budgets: Budgets
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,7 +71,7 @@ class AnswerRecorder:
         """Write the answer and all it calls for; return the screening row that stands."""
         cover = covers.lock(tx, answer.cover_version_id)
         before = screenings.get(tx, cover.id, answer.origin, answer.origin_id)
-        budget_spent = self._spent_budget(tx, answer, now=now)
+        budget_spent = self._spent_budget(tx, answer, uploader_id=cover.uploader_id, now=now)
         row, changed = screenings.record(
             tx, answer, budget_spent=budget_spent, retry_at=self._retry_at(before, answer, now=now), now=now
         )
@@ -99,13 +103,12 @@ class AnswerRecorder:
 
     # ── budgets, retries, grace ────────────────────────────────────────────────────────────────────────────
 
-    def _spent_budget(self, tx: Connection, answer: Answer, *, now: Micros) -> str | None:
+    def _spent_budget(self, tx: Connection, answer: Answer, *, uploader_id: int, now: Micros) -> str | None:
         if not isinstance(answer.decision, Hold) or not is_capped(answer.decision):
             return None
-        use = screenings.budget_use(tx, now=now)
-        return spent_budget(
-            answer.decision, rules=lists.rules(tx), use=use, everywhere=self.rules.hold_budget
-        )
+        entries = {match.entry_id for match in firm(answer.decision)}
+        use = budgets.use(tx, entries=entries, uploader_id=uploader_id, now=now)
+        return spent_budget(answer.decision, rules=lists.rules(tx), use=use, budgets=self.rules.budgets)
 
     def _retry_at(self, before: Row[Any] | None, answer: Answer, *, now: Micros) -> Micros | None:
         """When a failure is tried again: soon within the grace, hourly for a day, then only by a person."""
@@ -145,18 +148,39 @@ class AnswerRecorder:
             consequences=row.budget_spent is None,
             two_people=any(known_lists.get(match.list_id, True) for match in matches),
             now=now,
+            batch_id=budgets.open_batch(tx, scope=row.budget_spent, now=now) if row.budget_spent else None,
+            spared=self._is_spared(tx, answer.decision),
         )
-        due = later(now, self.rules.review_target)
-        obligations.owe(tx, kind="review", item_id=item.id, due_at=due, now=now)
+        if not item.spared:
+            due = later(now, self.rules.review_target)
+            obligations.owe(tx, kind="review", item_id=item.id, due_at=due, now=now)
         facts = {
             "decision": row.decision,
             "case": file.ref,
             "matches": len(matches),
             "seq": answer.judged_seq,
+            "spared": item.spared,
         }
         audit.write(tx, now=now, verb="decide", subject=item.ref, facts=facts)
         self._tell_safety(tx, cover, row, answer, file=file, now=now)
         return Claimant(item_id=item.id)
+
+    def _is_spared(self, tx: Connection, decision: Hold | Refer) -> bool:
+        """Draw whether nobody has to look: only at listed bytes, which people have confirmed before.
+
+        It stays held and open, without a clock. What is drawn is the lists' share; one that wants all of its
+        holds seen, as every list does at first, has them all seen.
+        """
+        if not isinstance(decision, Hold) or is_capped(decision):
+            return False
+        rules = lists.rules(tx)
+        share = max(
+            rules[one.list_id].review_share if one.list_id in rules else PERCENT for one in firm(decision)
+        )
+        exactly = {one.entry_id for one in firm(decision) if one.exact}
+        if share >= PERCENT or not governance.was_confirmed(tx, exactly):
+            return False
+        return secrets.randbelow(PERCENT) >= share
 
     def _tell_safety(
         self,
@@ -254,8 +278,8 @@ def request_hold(
 
 
 def budget_subject(scope: str) -> str:
-    """An alarm's subject for a spent scope: `list:12`, or `list:global` for all lists together."""
-    return scope if scope.startswith("list:") else f"list:{scope}"
+    """An alarm's subject for a spent scope: `list:12`, `entry:7`, or `list:global` for all lists together."""
+    return scope if ":" in scope else f"list:{scope}"
 
 
 def gravest(matches: tuple[Match, ...]) -> Category:

@@ -57,7 +57,15 @@ def add_party(
 
 
 def add_item(
-    tx: Connection, *, case_id: int, cover_version_id: int, consequences: bool, two_people: bool, now: Micros
+    tx: Connection,
+    *,
+    case_id: int,
+    cover_version_id: int,
+    consequences: bool,
+    two_people: bool,
+    now: Micros,
+    batch_id: int | None = None,
+    spared: bool = False,
 ) -> tuple[Row[Any], bool]:
     """Ensure that the cover version is an item of the case; return it and whether it is new.
 
@@ -69,6 +77,8 @@ def add_item(
         "consequences": consequences,
         "two_people": two_people,
         "opened_at": now,
+        "batch_id": batch_id,
+        "spared": spared,
     }
     key = {"case_id": case_id, "cover_version_id": cover_version_id}
     row, new = ensure(tx, case_item, key, values)
@@ -76,6 +86,7 @@ def add_item(
         stricter = {
             "two_people": row.two_people or two_people,
             "consequences": row.consequences or consequences,
+            "spared": row.spared and spared,
         }
         tx.execute(update(case_item).where(case_item.c.id == row.id).values(stricter))
         if row.state == ItemState.CLEARED.value:

@@ -17,13 +17,11 @@ from sqlalchemy.sql.dml import ReturningUpdate
 
 from coverguard import __version__
 from coverguard.model import (
-    BYTES_VIEW,
     FINGERPRINT_VERSION,
     Algorithm,
     Decision,
     Fingerprint,
     Hold,
-    ListAction,
     Match,
     Micros,
     Mode,
@@ -35,8 +33,7 @@ from coverguard.model import (
     VerdictOutcome,
     View,
 )
-from coverguard.policy import BudgetUse
-from coverguard.store.rows import insert_once, insert_row, lock_all, take_turn
+from coverguard.store.rows import insert_once, insert_row, lock_all
 from coverguard.store.schema import (
     case_item,
     cover_version,
@@ -48,7 +45,6 @@ from coverguard.store.schema import (
     verdict,
 )
 
-BUDGET_WINDOW = 3600 * 1_000_000
 _OWN_COLUMNS: Final = (Algorithm.PDQ.value, Algorithm.PHASH256.value)
 _BY_KEY: Final = select(screening).where(
     *(
@@ -299,30 +295,6 @@ def matches_of_cover(tx: Connection, cover_version_id: int) -> Sequence[Row[Any]
     return tx.execute(found).all()
 
 
-def budget_use(tx: Connection, *, now: Micros) -> BudgetUse:
-    """Near-match holds of the last hour: those that rest on no exact digest. Holds are counted in turn."""
-    take_turn(tx, "hold budget")
-    exact = (
-        select(match.c.screening_id)
-        .where(match.c.action == ListAction.HOLD.value, match.c.view == BYTES_VIEW)
-        .scalar_subquery()
-    )
-    recent = (
-        screening.c.decision == "hold",
-        screening.c.decided_at > now - BUDGET_WINDOW,
-        screening.c.id.not_in(exact),
-    )
-    everywhere = tx.execute(select(func.count()).select_from(screening).where(*recent)).scalar_one()
-    by_list = (
-        select(match.c.list_id, func.count(match.c.screening_id.distinct()))
-        .join(screening, screening.c.id == match.c.screening_id)
-        .where(*recent, match.c.action == ListAction.HOLD.value)
-        .group_by(match.c.list_id)
-    )
-    counted = {int(list_id): int(count) for list_id, count in tx.execute(by_list)}
-    return BudgetUse(everywhere=int(everywhere), by_list=counted)
-
-
 def forgettable(tx: Connection, *, deleted_before: Micros, limit: int) -> Sequence[int]:
     """Ids of fingerprints of deleted covers that no case, hold or match needs."""
     return [int(one) for one in tx.execute(_forgettable(deleted_before).limit(limit)).scalars()]
@@ -352,12 +324,6 @@ def forget(tx: Connection, fingerprint_ids: Sequence[int], *, deleted_before: Mi
     tx.execute(delete(fingerprint_view).where(fingerprint_view.c.fingerprint_id.in_(still)))
     tx.execute(delete(fingerprint).where(fingerprint.c.id.in_(still)))
     return len(still)
-
-
-def budgets_spent(tx: Connection, *, now: Micros) -> frozenset[str]:
-    """The scopes whose hold budget stopped consequences within the last hour."""
-    recent = (screening.c.budget_spent.is_not(None), screening.c.decided_at > now - BUDGET_WINDOW)
-    return frozenset(tx.execute(select(screening.c.budget_spent).where(*recent).distinct()).scalars())
 
 
 # ── what the keeper looks for ──────────────────────────────────────────────────────────────────────────────

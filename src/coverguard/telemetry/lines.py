@@ -27,7 +27,7 @@ from coverguard.telemetry.metrics import Metrics
 _WORD: Final = re.compile(r"(?![0-9a-f]{16})[a-z][a-z0-9_.-]{0,59}")
 _REF: Final = re.compile(
     r"([a-z][a-z0-9_]{2,29}:)?"  # a clock says what it is of, and then about what
-    r"(cover|case|item|hold|verdict|takedown|report|list|queue|event|part)[-:][a-z0-9_.-]{1,60}"
+    r"(cover|case|item|hold|verdict|takedown|report|list|entry|source|exchange|queue|event|part)[-:][a-z0-9_.-]{1,60}"
 )
 _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.]{0,79}(:[0-9]+)?")
 _DIGEST: Final = re.compile(r"[0-9a-fA-F]{20}")  # a reference of ours has 16 such characters

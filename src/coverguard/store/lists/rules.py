@@ -8,17 +8,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
+from datetime import timedelta
 from typing import Any, Final
 
 from sqlalchemy import Connection, Row, func, insert, select, update
 
 from coverguard.errors import NotFound
 from coverguard.model import Category, ListAction, Micros
-from coverguard.policy import ListRule
+from coverguard.policy import LabelRule, ListRule
 from coverguard.store.rows import insert_once, take_turn
 from coverguard.store.schema import hash_list, list_change, list_entry, list_rule
 
 TURN: Final = "list changes"
+MICROSECOND: Final = timedelta(microseconds=1)
 
 
 def newest_seq(tx: Connection) -> int:
@@ -42,11 +44,12 @@ def create(
     actor: str,
     note: str,
     own: bool = False,
+    enabled: bool = True,
     now: Micros,
 ) -> tuple[int, bool]:
     """Create a list with its first rule, unless the name exists; return its id and whether it is new."""
     take_turn(tx, TURN)
-    values = {"source": source, "enabled": True, "own": own, "created_at": now}
+    values = {"source": source, "enabled": enabled, "own": own, "created_at": now}
     list_id, new = insert_once(tx, hash_list, {"name": name}, values)
     if new:
         add_rule(tx, list_id, rule, actor=actor, note=note, now=now)
@@ -78,6 +81,12 @@ def add_rule(tx: Connection, list_id: int, rule: ListRule, *, actor: str, note: 
             quality_floor=rule.quality_floor,
             hold_budget=rule.hold_budget,
             known=rule.known,
+            floors=json.dumps(dict(rule.floors), sort_keys=True),
+            labels=json.dumps(_stored_labels(rule), sort_keys=True),
+            review_share=rule.review_share,
+            entry_accounts=rule.entry_accounts,
+            max_age=rule.max_age // MICROSECOND,
+            withhold_stale=rule.withhold_stale,
             actor=actor,
             note=note,
             created_at=now,
@@ -96,10 +105,11 @@ def switch(tx: Connection, list_id: int, *, enabled: bool, now: Micros) -> None:
 
 def rule_of(tx: Connection, list_id: int) -> ListRule:
     """The list's rule in force, also where the list is disabled."""
+    source = str(tx.execute(select(hash_list.c.source).where(hash_list.c.id == list_id)).scalar_one())
     newest = (
         select(list_rule).where(list_rule.c.list_id == list_id).order_by(list_rule.c.version.desc()).limit(1)
     )
-    return _rule(tx.execute(newest).one())
+    return _rule(tx.execute(newest).one(), source=source)
 
 
 def rules(tx: Connection) -> Mapping[int, ListRule]:
@@ -109,15 +119,19 @@ def rules(tx: Connection) -> Mapping[int, ListRule]:
     )
     latest = newest.subquery()
     found = (
-        select(list_rule)
+        select(list_rule, hash_list.c.source)
         .join(latest, (latest.c.list_id == list_rule.c.list_id) & (latest.c.version == list_rule.c.version))
         .join(hash_list, hash_list.c.id == list_rule.c.list_id)
         .where(hash_list.c.enabled)
     )
-    return {row.list_id: _rule(row) for row in tx.execute(found)}
+    return {row.list_id: _rule(row, source=row.source) for row in tx.execute(found)}
 
 
-def _rule(row: Row[Any]) -> ListRule:
+def _stored_labels(rule: ListRule) -> Mapping[str, tuple[str, str]]:
+    return {word: (one.category.value, one.action.value) for word, one in rule.labels.items()}
+
+
+def _rule(row: Row[Any], *, source: str) -> ListRule:
     return ListRule(
         list_id=row.list_id,
         version=row.version,
@@ -130,6 +144,16 @@ def _rule(row: Row[Any]) -> ListRule:
         quality_floor=row.quality_floor,
         hold_budget=row.hold_budget,
         known=row.known,
+        floors=json.loads(row.floors),
+        labels={
+            word: LabelRule(category=Category(category), action=ListAction(action))
+            for word, (category, action) in json.loads(row.labels).items()
+        },
+        review_share=row.review_share,
+        entry_accounts=row.entry_accounts,
+        max_age=timedelta(microseconds=row.max_age),
+        withhold_stale=row.withhold_stale,
+        source=source,
     )
 
 
@@ -152,6 +176,8 @@ def counts(tx: Connection) -> Iterable[Row[Any]]:
             hash_list.c.source,
             hash_list.c.enabled,
             hash_list.c.own,
+            hash_list.c.refreshed_at,
+            hash_list.c.review_due_at,
             func.coalesce(live.c.entries, 0).label("entries"),
             list_rule,
         )

@@ -1,0 +1,46 @@
+"""Settings in, adapters out: those of `bootstrap`'s parts that depend on what a deployment has."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+from coverguard.imaging.sandbox import Ended, Sandbox
+from coverguard.imaging.signal_types import SignalTypes
+from coverguard.local.catalogue import read_token
+from coverguard.local.folder import FolderStore
+from coverguard.ports import Clock
+from coverguard.remote.catalogue import HttpCatalogue
+from coverguard.settings import Settings
+from coverguard.telemetry import Log
+
+if TYPE_CHECKING:
+    from coverguard.production import Aws
+
+
+def sandbox_of(read: Settings, types: SignalTypes, log: Log) -> Sandbox:
+    """Where covers are decoded; nothing is started before the first."""
+
+    def told(ended: Ended) -> None:
+        log.line("decoder_ended", reason=ended.why, error=ended.error or None, at=ended.at or None)
+
+    return Sandbox(read.limits(), told=told, plugins=read.signal_plugins, signals=types.sizes)
+
+
+def aws_of(read: Settings, clock: Clock) -> Aws | None:
+    """The adapters on AWS's protocols, where the settings name anything of them."""
+    if not read.speaks_aws:
+        return None
+    from coverguard.production import Aws  # noqa: PLC0415 - boto3 takes a second to load
+
+    return Aws(read, clock=clock)
+
+
+def catalogue_of(read: Settings, clock: Clock) -> HttpCatalogue:
+    token = partial(read_token, read.home / "keys")
+    return HttpCatalogue(url=read.catalogue_url, token=token, clock=clock)
+
+
+def folder_store(read: Settings) -> FolderStore:
+    """The embedded profile's object store, for its processes and its file server."""
+    return FolderStore(root=read.home / "objects", buckets=read.readable_buckets, vault=read.vault_bucket)
