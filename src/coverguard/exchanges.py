@@ -55,6 +55,7 @@ class Faulty:
     place: str  # "page 3, record 17"
     fault: str
     raw: bytes = field(repr=False)  # its beginning, as secret as a digest
+    record_id: str | None = None  # of which record it is, where that could be read
 
     def __post_init__(self) -> None:
         assert len(self.raw) <= RAW_BYTES
@@ -65,8 +66,8 @@ class Batch:
     """What one page told.
 
     A `whole` batch is part of a listing of everything. What such a listing did not have may be withdrawn
-    after its last batch (the one with a checkpoint), provided that it ended without gaps and none of its
-    batches had anything faulty: an unread record is not a withdrawn one.
+    after its last batch (the one with a checkpoint), provided that it ended without gaps: an unread record is
+    not a withdrawn one. So what is faulty counts as there; if its id is not known, nothing may be withdrawn.
     """
 
     records: tuple[Record, ...]

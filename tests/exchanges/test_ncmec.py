@@ -478,6 +478,7 @@ def test_whatever_befalls_a_page_is_bridged_or_a_gap(simulation, trouble):
     moment = "2026-11-18T00:"
     simulation.befall(trouble, when=lambda one: one.query.get("from", "") < moment <= one.query.get("to", ""))
     wire = in_process(simulation, CREDENTIALS_FILE, max_page_bytes=100_000)
+    simulation.huge = 100_000
     caller = Caller(ncmec_client(simulation, wire=wire)).run()
     assert caller.gaps == 1
     assert caller.rows == ncmec_truth(simulation)  # in that second there was nothing

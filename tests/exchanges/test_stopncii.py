@@ -419,6 +419,7 @@ def test_whatever_befalls_a_page_is_bridged_or_a_gap(simulation, trouble):
         simulation.publish(at=NOW - 60)
     simulation.befall(trouble, when=lambda one: int(one.query["startTimestamp"]) < NOW - 1000)
     wire = in_process(simulation, CREDENTIALS_FILE, max_page_bytes=100_000)
+    simulation.huge = 100_000
     caller = Caller(stopncii_client(simulation, wire=wire)).run()
     assert 0 <= len(stopncii_truth(simulation) - caller.rows) <= caller.gaps
     assert caller.gaps > 0

@@ -209,7 +209,12 @@ def records(page: Page, *, number: int) -> Iterator[Record | Faulty]:
         if record is not None:
             yield record
         for said in faults:
-            yield Faulty(place=f"page {number}, record {place}", fault=said, raw=entry.raw)
+            yield Faulty(
+                place=f"page {number}, record {place}",
+                fault=said,
+                raw=entry.raw,
+                record_id=_known_id(entry.node),
+            )
     if page.stated is not None and page.stated != len(page.entries) and not page.broken:
         raw = b"%d stated" % page.stated
         yield Faulty(place=f"page {number}", fault="not as many records as the page says", raw=raw)
@@ -225,12 +230,10 @@ def _record(entry: Entry, faults: list[str]) -> Record | None:
         return None
     if entry.oversized:
         raise _Fault("the entry is too large")
-    # Images and videos of one member might share an id: a video must not replace an image's rows.
-    video = node.name in ("video", "deletedVideo")
-    record_id, stamp = ("v" if video else "") + _record_id(node), _stamp(node)
+    record_id, stamp = _record_id(node), _stamp(node)
     if deleted:
         return Record(record_id=record_id, stamp=stamp, gone=True)
-    if video:
+    if node.name == "video":
         return Record(record_id=record_id, stamp=stamp, unsupported=("VIDEO",))
     return _image(node, faults, record_id=record_id, stamp=stamp)
 
@@ -272,7 +275,15 @@ def _record_id(node: Node) -> str:
     entry_id = node.said("id")
     if not entry_id or not entry_id.isprintable() or len(entry_id.encode()) > _ID_BYTES:
         raise _Fault(f"id is not 1 to {_ID_BYTES} bytes of printable text")
-    return f"{member_id}/{entry_id}"
+    # Images and videos of one member might share an id: a video must not replace an image's rows.
+    return f"{'v' if node.name in ('video', 'deletedVideo') else ''}{member_id}/{entry_id}"
+
+
+def _known_id(node: Node) -> str | None:
+    try:
+        return _record_id(node)
+    except _Fault:
+        return None
 
 
 def _stamp(node: Node) -> int:

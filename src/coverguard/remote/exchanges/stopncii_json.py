@@ -179,7 +179,8 @@ def records(page: Page, *, number: int, key_of: KeyOf) -> Iterator[Record | Faul
             faults.append(str(fault))
         for words in faults:
             raw = text[:RAW_BYTES].encode(errors="surrogatepass")[:RAW_BYTES]
-            yield Faulty(place=f"page {number}, record {place}", fault=words, raw=raw)
+            record_id = _known_id(said, key_of)
+            yield Faulty(place=f"page {number}, record {place}", fault=words, raw=raw, record_id=record_id)
 
 
 def _record(said: Any, faults: list[str], *, key_of: KeyOf) -> Record:  # noqa: ANN401 - as JSON has it
@@ -191,14 +192,9 @@ def _record(said: Any, faults: list[str], *, key_of: KeyOf) -> Record:  # noqa: 
     status = said.get("hashStatus")
     if not isinstance(status, str) or (status not in _GONE and status not in _OPINIONS):
         raise _Fault("hashStatus is not a word coverguard knows")
-    kind = said.get("signalType")
-    value = said.get("hashValue")
-    if not isinstance(kind, str) or not isinstance(value, str) or not 0 < len(value) <= _MAX_VALUE:
-        raise _Fault("signalType or hashValue is no text")
+    kind, value = _signal(said)
     digest = _digest(value) if kind == "ImagePDQ" else None
-    named = value.encode(errors="surrogatepass") if digest is None else digest.hex().encode()
-    record_id = key_of(kind.encode(errors="surrogatepass") + b":" + named)
-    stamp = moment * 1_000_000
+    record_id, stamp = _record_id(kind, value, key_of), moment * 1_000_000
     if status in _GONE:
         return Record(record_id=record_id, stamp=stamp, gone=True)
     if digest is None:
@@ -206,6 +202,26 @@ def _record(said: Any, faults: list[str], *, key_of: KeyOf) -> Record:  # noqa: 
     opinion = Opinion.SEED if _doubted(said.get("CSPFeedbacks"), faults) else _OPINIONS[status]
     row = ListRow(source_entry_id=record_id, algorithm=Algorithm.PDQ, digest=digest, opinion=opinion)
     return Record(record_id=record_id, stamp=stamp, rows=(row,))
+
+
+def _signal(said: dict[str, Any]) -> tuple[str, str]:
+    kind, value = said.get("signalType"), said.get("hashValue")
+    if not isinstance(kind, str) or not isinstance(value, str) or not 0 < len(value) <= _MAX_VALUE:
+        raise _Fault("signalType or hashValue is no text")
+    return kind, value
+
+
+def _record_id(kind: str, value: str, key_of: KeyOf) -> str:
+    """Type and hash name a record; a PDQ is the same however its hex is spelt."""
+    named = value.lower() if kind == "ImagePDQ" else value
+    return key_of(f"{kind}:{named}".encode(errors="surrogatepass"))
+
+
+def _known_id(said: Any, key_of: KeyOf) -> str | None:  # noqa: ANN401 - as JSON has it
+    try:
+        return _record_id(*_signal(said), key_of) if type(said) is dict else None
+    except _Fault:
+        return None
 
 
 def _digest(value: str) -> bytes:

@@ -119,7 +119,9 @@ class Wire:
         if status in (_TOO_MANY, _UNAVAILABLE):
             after = self._asked_to_wait(reply.headers.get("retry-after", ""))
             if after is not None or status == _TOO_MANY:
-                return ExchangeBusy(f"{self.name}: answered {status}", after=after or _USUAL)
+                return ExchangeBusy(
+                    f"{self.name}: answered {status}", after=_USUAL if after is None else after
+                )
         if status == _REQUEST_TIMEOUT or status >= httpx.codes.INTERNAL_SERVER_ERROR:
             raise Broken(f"{self.name}: answered {status}")
         if status >= httpx.codes.BAD_REQUEST:

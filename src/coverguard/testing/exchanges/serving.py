@@ -82,6 +82,7 @@ class Simulation(ABC):
         self.clock = clock
         self.requests: list[str] = []  # the path and query of each, as they came
         self.retry_after = 120  # seconds, of BUSY and UNWELL
+        self.huge = HUGE  # bytes too many
         self._plans: list[_Plan] = []
         self._guard = threading.RLock()
 
@@ -140,7 +141,7 @@ class Simulation(ABC):
             Trouble.CUT: replace(answer, trouble=trouble),
         }
         if trouble is Trouble.HUGE:
-            return replace(answer, body=body + b" " * HUGE)
+            return replace(answer, body=body + b" " * self.huge)
         return answer if trouble is None else spoilt.get(trouble, answer)
 
     def _until(self) -> str:
