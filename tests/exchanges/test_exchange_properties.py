@@ -1,4 +1,4 @@
-"""Whatever is published, deleted and fetched, in whatever order and with whatever faults: truth in the end."""
+"""Whatever is published, deleted and fetched, in any order, with any faults: the truth in the end."""
 
 from __future__ import annotations
 

@@ -323,9 +323,9 @@ class _Run:
 
 
 def _whole(body: bytes, *, root: str) -> ncmec_xml.Page:
-    found = ncmec_xml.read(body)
-    if found.broken or found.root != root:
-        raise Broken(f"ncmec: {found.broken or 'the page is none of hash sharing'}", body=body)
+    found = ncmec_xml.read(body, root=root)
+    if found.broken:
+        raise Broken(f"ncmec: {found.broken}", body=body)
     return found
 
 

@@ -71,7 +71,6 @@ class Entry:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Page:
-    root: str
     entries: tuple[Entry, ...]
     stated: int | None  # how many entries the page says that it has
     next: str | None = field(repr=False)
@@ -82,17 +81,17 @@ class _Stop(Exception):
     """The rest of the document is not to be read."""
 
 
-def read(body: bytes) -> Page:
-    """Read a page as far as it goes."""
-    reader = _Reader(body)
-    return reader.page()
+def read(body: bytes, *, root: str = "queryResult") -> Page:
+    """Read a page as far as it goes; `root` is the name that its outermost element must have."""
+    return _Reader(body, root).page()
 
 
 class _Reader:
     """The state of one reading."""
 
-    def __init__(self, body: bytes) -> None:
+    def __init__(self, body: bytes, root: str) -> None:
         self._body = body
+        self._root = root
         # UTF-8 whatever the document says, so that no codec is chosen by a stranger.
         self._parser = expat.ParserCreate("UTF-8", " ")
         self._parser.StartElementHandler = self._start
@@ -102,7 +101,7 @@ class _Reader:
         self._names: dict[str, str] = {}
         self._parser.StartDoctypeDeclHandler = self._refuse
         self._parser.EntityDeclHandler = self._refuse
-        self._root = self._section = ""
+        self._section = ""
         self._depth = self._elements = self._entry_at = 0
         self._oversized = False
         self._open: list[Node] = []
@@ -121,7 +120,6 @@ class _Reader:
         except _Stop as stop:
             broken = str(stop)
         return Page(
-            root=self._root,
             entries=tuple(self._entries),
             stated=self._stated,
             next=self._next,
@@ -137,7 +135,8 @@ class _Reader:
         else:
             name = self._names[name] = _local(name)
         if self._depth == 1:
-            self._root = name
+            if name != self._root:
+                raise _Stop("the page is none of hash sharing")
         elif self._depth < _ENTRY_DEPTH:
             self._section = name
             if re.fullmatch(r"[0-9]{1,9}", count := attributes.get("count", "")):
