@@ -3,13 +3,15 @@
 Nothing is settled before its handler returned an outcome, and nothing is acknowledged by leaving a block. A
 message whose handler raises something unexpected is left to its lease, so that one that keeps killing its
 handler reaches the dead-letter queue. One heartbeat thread a process keeps the leases of what is in hand.
-Uploads come before everything else. Each delivery is one line of the log. No decision is made here.
+Uploads come before everything else. Nothing is received while one of `may_receive` says no: messages stay on
+the queue for others. Each delivery is one line of the log. No decision is made here.
 """
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Final, Self, assert_never
@@ -37,19 +39,41 @@ class Worker:
     checks: Mapping[str, Callable[[], object]] = field(
         default_factory=dict
     )  # of readiness; raise if not ready
+    may_receive: Sequence[Callable[[], object]] = ()  # raise TransientError if not now
+    beside: Sequence[Callable[[], AbstractContextManager[object]]] = ()  # what goes on as long as it runs
     pulse: Pulse = field(default_factory=lambda: Pulse(LOOP, HEARTBEAT))
 
     def run(self, stop: threading.Event) -> None:
         """Serve until told to stop; then finish what is in hand and give back the rest."""
-        with Heartbeat(lease=self.lease, log=self.log, pulse=self.pulse) as heartbeat:
+        receiving = True
+        with ExitStack() as beside, Heartbeat(lease=self.lease, log=self.log, pulse=self.pulse) as heartbeat:
+            for begin in self.beside:
+                beside.enter_context(begin())
             self._prepare()
             while not stop.is_set():
                 self.pulse.beat(LOOP)
+                receiving = self._may_receive(before=receiving)
+                if not receiving:
+                    stop.wait(1)
+                    continue
                 try:
                     self.serve_once(heartbeat, stop)
                 except TransientError as error:
                     self.log.line("unwell", error=type(error.__cause__ or error).__name__)
                     stop.wait(1)
+
+    def _may_receive(self, *, before: bool) -> bool:
+        """Whether to receive now; says so where it is not as it was before."""
+        try:
+            for ask in self.may_receive:
+                ask()
+        except TransientError as error:
+            if before:
+                self.log.line("not_receiving", error=type(error.__cause__ or error).__name__)
+            return False
+        if not before:
+            self.log.line("receiving")
+        return True
 
     def _prepare(self) -> None:
         try:

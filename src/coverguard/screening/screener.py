@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, NamedTuple
@@ -37,7 +37,7 @@ from coverguard.model import (
 )
 from coverguard.policy import decide
 from coverguard.ports import Clock
-from coverguard.screening.knowledge import Knowledge, KnowledgeCache
+from coverguard.screening.knowledge import Knowledge, KnowledgeCache, ListsUnknown
 from coverguard.screening.looking import Eyes
 from coverguard.screening.recording import AnswerRecorder
 from coverguard.store import Row, covers, screenings
@@ -48,10 +48,23 @@ from coverguard.telemetry import Log, Stopwatch
 UPLOAD_ORIGIN_ID = ""
 
 
+Newest = Callable[[], Knowledge]
+
+
 class _Judged(NamedTuple):
     seen: Fingerprint
     matches: tuple[Match, ...]
     decision: Decision
+    knowledge: Knowledge
+
+
+class _Looked(NamedTuple):
+    """An answer, and what was known when it was given; of what was not screened, nothing had to be known."""
+
+    decision: Decision
+    matches: tuple[Match, ...] = ()
+    fingerprint: Fingerprint | None = None
+    knowledge: Knowledge | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,16 +112,22 @@ class Screener:
             raise BadMessage("field object: bucket is not one coverguard may read")
 
     def _answer(self, cover: Row[Any], watch: Stopwatch) -> Row[Any]:
-        knowledge = self.knowledge.current()
-        decision, matches, fingerprint = self.look(cover, knowledge, watch)
+        """Answer by what is known of the lists when the picture is matched: to look at it takes seconds.
+
+        What is listed after that, and before the answer is stored, is not missed either: the answer says
+        which list change it was given at, and that is an earlier one.
+        """
+        earlier = self.knowledge.current()  # without lists nothing need be read
+        looked = self._look(cover, self.knowledge.current, watch)
+        knowledge = looked.knowledge or earlier
         answer = Answer(
             cover_version_id=cover.id,
             origin=Origin.UPLOAD,
             origin_id=UPLOAD_ORIGIN_ID,
-            decision=decision,
-            matches=matches,
-            fingerprint=fingerprint,
-            judged_seq=knowledge.seq if fingerprint else None,
+            decision=looked.decision,
+            matches=looked.matches,
+            fingerprint=looked.fingerprint,
+            judged_seq=knowledge.seq if looked.fingerprint else None,
         )
         with watch.phase("record"), self.database.transaction() as tx:
             return self.recorder.record(tx, answer, known_lists=knowledge.known_lists(), now=self.clock.now())
@@ -121,39 +140,42 @@ class Screener:
         What a person may come to remove is fingerprinted for our own lists, too, while its bytes are at hand:
         what is held or referred, and with `for_lists` whatever it is.
         """
+        looked = self._look(cover, lambda: knowledge, watch, for_lists=for_lists)
+        return looked.decision, looked.matches, looked.fingerprint
+
+    def _look(self, cover: Row[Any], newest: Newest, watch: Stopwatch, *, for_lists: bool = False) -> _Looked:
         try:
             data, seen = self.eyes.original(cover, watch)
-            judged = self._judge(seen, knowledge, watch)
+            judged = self._judge(seen, newest, watch)
             if not isinstance(judged.decision, Hold):  # what is held is held at once
-                judged = self._judge_copy(judged, cover, knowledge, watch)
+                judged = self._judge_copy(judged, cover, newest, watch)
+        except ListsUnknown:  # no fault of the cover's: the delivery comes again
+            raise
         except ContentRejected as error:
-            reason = NotScreenedReason.UNREADABLE_CONTENT
-            return NotScreened(reason=reason, detail=error.reason.value), (), None
+            return _not_screened(NotScreenedReason.UNREADABLE_CONTENT, error.reason.value)
         except DecoderUnavailable:
-            return NotScreened(reason=NotScreenedReason.DECODER_UNAVAILABLE), (), None
+            return _not_screened(NotScreenedReason.DECODER_UNAVAILABLE)
         except ObjectMissing:
-            return NotScreened(reason=NotScreenedReason.OBJECT_MISSING), (), None
+            return _not_screened(NotScreenedReason.OBJECT_MISSING)
         except TransientError:
-            return NotScreened(reason=NotScreenedReason.STORE_UNREACHABLE), (), None
+            return _not_screened(NotScreenedReason.STORE_UNREACHABLE)
         except IntegrityFailure:
-            reason = NotScreenedReason.STORE_UNREACHABLE
-            return NotScreened(reason=reason, detail="integrity_failure"), (), None
+            return _not_screened(NotScreenedReason.STORE_UNREACHABLE, "integrity_failure")
         seen = judged.seen
         if for_lists or not isinstance(judged.decision, Pass):
             seen = self.eyes.with_parts(data, seen, watch)
-        return judged.decision, judged.matches, seen
+        return _Looked(judged.decision, judged.matches, seen, judged.knowledge)
 
-    def _judge(self, seen: Fingerprint, knowledge: Knowledge, watch: Stopwatch) -> _Judged:
+    def _judge(self, seen: Fingerprint, newest: Newest, watch: Stopwatch) -> _Judged:
+        knowledge = newest()
         with watch.phase("match"):
             matches = knowledge.matches(seen)
         decision = decide(matches, seen)
         if isinstance(decision, Pass) and decision.low_information and seen.truncated:
             raise ContentRejected(RejectReason.TRUNCATED)  # hardly anything of it was there to be seen
-        return _Judged(seen, matches, decision)
+        return _Judged(seen, matches, decision, knowledge)
 
-    def _judge_copy(
-        self, judged: _Judged, cover: Row[Any], knowledge: Knowledge, watch: Stopwatch
-    ) -> _Judged:
+    def _judge_copy(self, judged: _Judged, cover: Row[Any], newest: Newest, watch: Stopwatch) -> _Judged:
         """What strangers are served may show more; a copy that cannot be had now undoes no finding."""
         try:
             seen = self.eyes.with_copy(cover, judged.seen, watch)
@@ -161,7 +183,7 @@ class Screener:
             if isinstance(judged.decision, Pass):
                 raise
             return judged
-        return judged if seen is judged.seen else self._judge(seen, knowledge, watch)
+        return judged if seen is judged.seen else self._judge(seen, newest, watch)
 
     def _outcome(self, row: Row[Any]) -> Outcome:
         """A failure that may be cured stays on the queue; the ledger, not the queue, counts its attempts."""
@@ -169,6 +191,10 @@ class Screener:
             return Done(note=row.decision)
         wait = max(row.retry_at - self.clock.now(), 0)
         return Retry(after=timedelta(microseconds=wait), note="not_screened")
+
+
+def _not_screened(reason: NotScreenedReason, detail: str = "") -> _Looked:
+    return _Looked(NotScreened(reason=reason, detail=detail))
 
 
 def _may_improve(row: Row[Any]) -> bool:

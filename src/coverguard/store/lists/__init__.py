@@ -27,21 +27,24 @@ from coverguard.store.lists.rules import (
     rules,
     switch,
 )
-from coverguard.store.lists.snapshot import ListSnapshot, load
+from coverguard.store.lists.snapshot import ListChanges, ListSnapshot, changes, load, newest
 from coverguard.store.lists.suppressions import lift_suppressions, suppress
 
 __all__ = [
     "PURPOSE",
     "TURN",
+    "ListChanges",
     "ListSnapshot",
     "add_rule",
     "anything_sealed",
     "by_name",
+    "changes",
     "counts",
     "create",
     "length",
     "lift_suppressions",
     "load",
+    "newest",
     "newest_seq",
     "note_change",
     "raise_cap",
