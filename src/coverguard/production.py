@@ -56,6 +56,12 @@ class Aws:
             clock=self._clock,
         )
 
+    def list_store(self) -> S3Store:
+        """Where hash lists lie that are loaded from a bucket."""
+        read = self._settings
+        allowed = frozenset(read.list_buckets)
+        return S3Store(self._s3, buckets=allowed, vault=read.vault_bucket, clock=self._clock)
+
     def upload(self, bucket: str, key: str, data: bytes, *, content_type: str) -> ObjectRef:
         """Put an object as the platform would; for `coverguard emit`, whose caller needs the right to."""
         with clients.transient("upload to S3"):

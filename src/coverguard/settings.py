@@ -115,6 +115,7 @@ class Settings:
     decoding_cpu: timedelta = timedelta(seconds=10)  # processor time for one file
     decoding_time: timedelta = timedelta(seconds=30)  # until a decoding child has answered
     decoding_memory: int = 1024 * 1024 * 1024  # bytes for decoding one file
+    list_buckets: tuple[str, ...] = ()  # that hash lists may be loaded from; nothing: from files alone
     signal_plugins: tuple[str, ...] = ()  # module:attribute of hashes beside ours, such as licensed ones
     verdict_on_cli: bool = False
     trust_sudo: bool = (
@@ -247,6 +248,8 @@ def _require_sense(read: Settings) -> None:
         raise ConfigurationError(f"{FILE}: setting decoding_time: must not be shorter than decoding_cpu")
     if read.heads_bucket in {*read.readable_buckets, read.vault_bucket}:
         raise ConfigurationError(f"{FILE}: setting heads_bucket: must be a bucket of its own")
+    if {*read.list_buckets} & {*read.readable_buckets, read.vault_bucket, read.heads_bucket}:
+        raise ConfigurationError(f"{FILE}: setting list_buckets: must be buckets of their own")
     if not re.fullmatch(r"(?:[A-Za-z0-9_-]+/)+", read.heads_prefix):
         raise ConfigurationError(f"{FILE}: setting heads_prefix: must be a folder's name such as heads/")
     if read.object_store == "s3" and "{port}" in read.public_url:
@@ -311,7 +314,7 @@ def _value(name: str, value: Any) -> Any:  # noqa: ANN401 - whatever TOML holds
                 }
             case "queues" | "topics":
                 return _addresses(value, all_of=_TABLES[name])
-            case "renditions" | "trusted_proxies" | "signal_plugins":
+            case "renditions" | "trusted_proxies" | "signal_plugins" | "list_buckets":
                 return tuple(str(one) for one in value)
         if isinstance(default, timedelta):
             return _span(value)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
@@ -16,7 +17,7 @@ from coverguard.cli import list_life
 from coverguard.cli.output import Commands, add_json, document, moment, person, say, table
 from coverguard.cli.rule_options import add_rule_options, changed
 from coverguard.errors import BadListFile
-from coverguard.hashlist import ListFormat
+from coverguard.hashlist import COLUMNS, ListFormat
 from coverguard.model import Actor
 from coverguard.policy import ListRule
 from coverguard.settings import home_of
@@ -36,10 +37,14 @@ def add_commands(verbs: Commands) -> None:
     command.set_defaults(run=_add)
     command = acts.add_parser("load", help="make a list say what a file says: upserts and withdrawals")
     command.add_argument("name")
-    command.add_argument("file", type=Path)
+    command.add_argument("file", help="a path, or s3://bucket/key of a bucket in list_buckets")
     command.add_argument(
         "--format", type=ListFormat, choices=list(ListFormat), help="default: by the file's ending"
     )
+    command.add_argument(
+        "--columns", metavar="WORD=NAME,…", default="",
+        help="what a delivery's columns are called, for --format iwf and gifct: md5=HashMD5,category=Cat",
+    )  # fmt: skip
     command.add_argument("--algorithm", metavar="NAME", help="pdq, sha256, …: for --format hex only")
     command.add_argument("--dry-run", action="store_true", help="say what would change and change nothing")
     command.add_argument("--confirm-shrink", action="store_true", help="yes, it may lose more than a fifth")
@@ -71,22 +76,29 @@ def _add(options: argparse.Namespace) -> int:
 
 
 def _load(options: argparse.Namespace) -> int:
-    list_format = options.format or _format_of(options.file)
+    list_format = options.format or _format_of(Path(options.file))
+    columns = _columns(options.columns, list_format)
     if (options.algorithm is None) is (list_format is ListFormat.HEX):
         raise BadListFile("--algorithm is for plain hex files, and needed there (see --format)")
     with (
         bootstrap.deployment(home_of(options.home), log=Log(stream=None)) as parts,
-        tqdm(unit=" entries", desc=options.name, disable=None, leave=False) as bar,
+        tqdm(unit="B", unit_scale=True, desc=options.name, disable=None, leave=False) as bar,
     ):
+
+        def progress(read: int, in_all: int) -> None:
+            bar.total = in_all
+            bar.update(read - bar.n)
+
         report = parts.importer().load_file(
             options.name,
             options.file,
             list_format=list_format,
             algorithm=options.algorithm,
+            columns=columns,
             actor=_editor(parts),
             dry_run=options.dry_run,
             confirm_shrink=options.confirm_shrink,
-            progress=bar.update,
+            progress=progress,
         )
     faults = [{"line": fault.line, "fault": fault.fault} for fault in report.faults]
     counts = {
@@ -94,17 +106,31 @@ def _load(options: argparse.Namespace) -> int:
         "new or changed": report.upserts,
         "withdrawn": report.withdrawals,
         "kept in doubt": report.doubtful,
-        "faulty lines": len(faults),
+        "faulty lines": report.faulty,
     }
     if options.json:
-        document({"list": options.name, "dry_run": options.dry_run, **counts, "faults": faults})
+        told = {"went_on_at_line": report.resumed_at, "not_read": report.unread, "faults": faults}
+        document({"list": options.name, "dry_run": options.dry_run, **counts, **told})
     else:
+        if report.resumed_at is not None:
+            say(f"an earlier load of this file did not end; it went on behind line {report.resumed_at}")
         table([counts], empty="")
+        for what, cells in sorted(report.unread.items()):
+            say(f"  not read: {what}, in {cells} rows")
         for fault in faults[:SHOWN_FAULTS]:
             say(f"  line {fault['line']}: {fault['fault']}")
-        if len(faults) > SHOWN_FAULTS:
-            say(f"  … and {len(faults) - SHOWN_FAULTS} more; --json prints all")
-    return 1 if faults else 0
+        if report.faulty > SHOWN_FAULTS:
+            say(f"  … and {report.faulty - SHOWN_FAULTS} more; --json prints the first {len(faults)}")
+    return 1 if report.faulty else 0
+
+
+def _columns(said: str, list_format: ListFormat) -> Mapping[str, str]:
+    pairs = [pair.partition("=") for pair in said.split(",") if pair]
+    if pairs and list_format not in COLUMNS:
+        raise BadListFile("--columns is for --format iwf and gifct")
+    if any(not word or not name for word, _, name in pairs):
+        raise BadListFile("--columns: must be WORD=NAME,WORD=NAME; see docs/lists.md")
+    return {word: name for word, _, name in pairs}
 
 
 def _format_of(path: Path) -> ListFormat:

@@ -24,9 +24,10 @@ BLANK: Final = b" \t\r\n"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Buckets:
-    """Where lists may lie; the store allows no other bucket."""
+    """Where lists may lie."""
 
     store: ObjectStore
+    allowed: frozenset[str]
     scratch: Path
     largest: int = LARGEST
 
@@ -77,6 +78,8 @@ def fetched(buckets: Buckets, place: str) -> Iterator[IO[bytes]]:
     bucket, _, key = place.partition("/")
     if not bucket or not key:
         raise BadListFile("an object is s3://bucket/key")
+    if bucket not in buckets.allowed:
+        raise none_allowed()
     found = next((ref for ref in buckets.store.walk(bucket, prefix=key) if ref.key == key), None)
     if found is None:
         raise NotFound("no object has that key")
@@ -98,4 +101,4 @@ def require_same(source: IO[bytes], content: Content) -> None:
 
 
 def none_allowed() -> Refused:
-    return Refused("no bucket may be read lists from; see list_buckets in the settings")
+    return Refused("lists may not be loaded from that bucket; see list_buckets in the settings")
