@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 
 from coverguard.imaging.sandbox import Ended, Sandbox
 from coverguard.imaging.signal_types import SignalTypes
+from coverguard.importing import Buckets
 from coverguard.local.catalogue import read_token
 from coverguard.local.folder import FolderStore
-from coverguard.ports import Clock
+from coverguard.ports import Clock, ObjectStore
 from coverguard.remote.catalogue import HttpCatalogue
 from coverguard.settings import Settings
 from coverguard.telemetry import Log
@@ -44,3 +45,15 @@ def catalogue_of(read: Settings, clock: Clock) -> HttpCatalogue:
 def folder_store(read: Settings) -> FolderStore:
     """The embedded profile's object store, for its processes and its file server."""
     return FolderStore(root=read.home / "objects", buckets=read.readable_buckets, vault=read.vault_bucket)
+
+
+def list_buckets_of(read: Settings, aws: Aws | None) -> Buckets | None:
+    """Where hash lists may be loaded from, if anywhere: buckets that no cover lies in."""
+    if not read.list_buckets:
+        return None
+    allowed = frozenset(read.list_buckets)
+    if aws is not None and read.object_store == "s3":
+        store: ObjectStore = aws.list_store()
+    else:
+        store = FolderStore(root=read.home / "objects", buckets=allowed, vault=read.vault_bucket)
+    return Buckets(store=store, allowed=allowed, scratch=read.home)

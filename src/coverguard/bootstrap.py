@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 from coverguard import imaging, settings
 from coverguard.acting import Enforcer
 from coverguard.acting.inventory import Inventory
-from coverguard.adapters import aws_of, catalogue_of, folder_store, sandbox_of
+from coverguard.adapters import aws_of, catalogue_of, folder_store, list_buckets_of, sandbox_of
 from coverguard.auditing import Auditor
 from coverguard.governing import Governor
 from coverguard.grounds import Grounds
@@ -386,7 +386,10 @@ class Deployment:
         return Governor(database=self.database, clock=self.clock, rules=self.settings.governance_rules())
 
     def importer(self) -> Importer:
-        return Importer(database=self.database, keys=self.keys, clock=self.clock, types=self.signal_types)
+        return Importer(
+            database=self.database, keys=self.keys, clock=self.clock, types=self.signal_types,
+            buckets=list_buckets_of(self.settings, self.aws),
+        )  # fmt: skip
 
 
 @contextmanager
