@@ -2,21 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
+from coverguard.errors import ConfigurationError
+from coverguard.exchanges import Exchange
 from coverguard.imaging.sandbox import Ended, Sandbox
 from coverguard.imaging.signal_types import SignalTypes
 from coverguard.importing import Buckets
 from coverguard.local.catalogue import read_token
 from coverguard.local.folder import FolderStore
-from coverguard.ports import Clock, ObjectStore
+from coverguard.local.secretfile import read_secret
+from coverguard.ports import Clock, Keys, ObjectStore
 from coverguard.remote.catalogue import HttpCatalogue
+from coverguard.remote.exchanges.ncmec import Environment, Login, NcmecExchange
+from coverguard.remote.exchanges.stopncii import ROOT as STOPNCII
+from coverguard.remote.exchanges.stopncii import Keys as StopNciiKeys
+from coverguard.remote.exchanges.stopncii import StopNciiExchange
+from coverguard.remote.exchanges.wire import Wire
 from coverguard.settings import Settings
+from coverguard.store import Row
 from coverguard.telemetry import Log
 
 if TYPE_CHECKING:
     from coverguard.production import Aws
+
+EXCHANGE_KEYS: Final = "exchanges"  # the folder of their credentials, among the keys
+T = TypeVar("T")
 
 
 def sandbox_of(read: Settings, types: SignalTypes, log: Log) -> Sandbox:
@@ -57,3 +71,34 @@ def list_buckets_of(read: Settings, aws: Aws | None) -> Buckets | None:
     else:
         store = FolderStore(root=read.home / "objects", buckets=allowed, vault=read.vault_bucket)
     return Buckets(store=store, allowed=allowed, scratch=read.home)
+
+
+def exchange_of(row: Row[Any], *, home: Path, keys: Keys, clock: Clock) -> Exchange:
+    """The client of an exchange, as its row says; its credentials are read when it is first asked.
+
+    Raises:
+        ConfigurationError: there is no such place.
+    """
+    shown = f"keys/{EXCHANGE_KEYS}/{row.name}"
+    line = partial(read_secret, home / "keys" / EXCHANGE_KEYS / row.name, shown=shown)
+    wire = Wire(name=row.kind, credentials_file=shown, clock=clock)
+    try:
+        if row.kind == "ncmec":
+            environment, _, url = row.place.partition("=")
+            return NcmecExchange(
+                environment=Environment(environment), url=url or None, wire=wire,
+                credentials=lambda: _parsed(Login.parse, line(), shown),
+            )  # fmt: skip
+        return StopNciiExchange(
+            url=row.place or STOPNCII, wire=wire, key_of=lambda value: keys.mac("lists", value).hex()[:32],
+            credentials=lambda: _parsed(StopNciiKeys.parse, line(), shown),
+        )  # fmt: skip
+    except ValueError as error:
+        raise ConfigurationError(f"exchange {row.name}: there is no such place; {error}") from error
+
+
+def _parsed(parse: Callable[[str], T], line: str, shown: str) -> T:
+    try:
+        return parse(line)
+    except ValueError as error:
+        raise ConfigurationError(f"{shown}: {error}") from error

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import secrets
 import shutil
+import socket
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -14,8 +17,16 @@ from typing import TYPE_CHECKING, Final
 from coverguard import imaging, settings
 from coverguard.acting import Enforcer
 from coverguard.acting.inventory import Inventory
-from coverguard.adapters import aws_of, catalogue_of, folder_store, list_buckets_of, sandbox_of
+from coverguard.adapters import (
+    aws_of,
+    catalogue_of,
+    exchange_of,
+    folder_store,
+    list_buckets_of,
+    sandbox_of,
+)
 from coverguard.auditing import Auditor
+from coverguard.fetching import Fetcher
 from coverguard.governing import Governor
 from coverguard.grounds import Grounds
 from coverguard.imaging.sandbox import Sandbox
@@ -331,7 +342,7 @@ class Deployment:
         )
 
     @contextmanager
-    def monitor(self, process: Worker | Keeper, *, port: int | None = None) -> Iterator[int | None]:
+    def monitor(self, process: Worker | Keeper | Fetcher, *, port: int | None = None) -> Iterator[int | None]:
         """Serve a process's metrics and health, at this port or the setting's; yield the port, if any.
 
         Raises:
@@ -345,7 +356,7 @@ class Deployment:
             "database": self._ask_database,
             "store": lambda: ask_store(self.store, self.settings.readable_buckets),
             **{f"queue-{name}": self.queue(name).depth for name in INCOMING},
-            **(process.checks if isinstance(process, Worker) else {}),
+            **(process.checks if not isinstance(process, Keeper) else {}),
         }
         health = Health(pulse=process.pulse, checks=checks)
         host = self.settings.metrics_host
@@ -384,6 +395,14 @@ class Deployment:
 
     def governor(self) -> Governor:
         return Governor(database=self.database, clock=self.clock, rules=self.settings.governance_rules())
+
+    def fetcher(self) -> Fetcher:
+        home, keys, clock = self.settings.home, self.keys, self.clock
+        return Fetcher(
+            database=self.database, keys=keys, clock=clock, log=self.log,
+            holder=f"{socket.gethostname()[:60]}:{os.getpid()}:{secrets.token_hex(4)}",
+            exchange_of=partial(exchange_of, home=home, keys=keys, clock=clock),
+        )  # fmt: skip
 
     def importer(self) -> Importer:
         return Importer(

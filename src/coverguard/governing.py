@@ -185,6 +185,16 @@ class Governor:
             audit.write(tx, now=now, verb="lift stop", subject=ref, actor=actor.name, role=actor.role)
 
     @again_if_contended
+    def settle_faults(self, name: str, *, actor: Actor) -> int:
+        """Say that the source was told of the records that nobody could read; return how many those were."""
+        require(actor, Verb.EDIT_LISTS)
+        with self.database.transaction() as tx:
+            row, now = lists.by_name(tx, name), self.clock.now()
+            settled = governance.settle_dead_letters(tx, row.id, now=now)
+            _audit(tx, "settle unread records", row.id, actor=actor, now=now, facts={"records": settled})
+        return settled
+
+    @again_if_contended
     def review(self, name: str, weighed: Mapping[str, str], *, actor: Actor) -> Precision:
         """Record what a person weighed of a list's rule, beside what people made of its items."""
         require(actor, Verb.EDIT_LISTS)

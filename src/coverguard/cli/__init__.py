@@ -19,6 +19,7 @@ from coverguard.cli import (
     checking,
     clocks,
     demo,
+    exchanging,
     keys,
     lists,
     looking,
@@ -55,15 +56,17 @@ EXIT_CODES: Final[Sequence[tuple[type[CoverguardError], int]]] = (
 )
 
 GROUPS: Final = (
-    serving, web, keys, receipts, lists, looking, reviewing, takedowns, reports, clocks, checking, demo,
+    serving, web, keys, receipts, lists, exchanging, looking, reviewing, takedowns, reports, clocks, checking, demo,
 )  # fmt: skip
 
 EPILOG: Final = f"""\
 first steps on the embedded profile (one machine, not for production):
   coverguard migrate                       create the deployment in ./{DEFAULT_HOME}
                                            (give yourself roles in its coverguard.toml, under [people])
-  coverguard lists add demo --source "my own tests" --category child_abuse --action hold
+  coverguard lists add demo --source "my own tests" --category child_abuse
   coverguard lists load demo hashes.csv    id,algorithm,digest in the header
+  coverguard lists attest demo --help      who vouches for it? then lists enable demo: it matches, in shadow
+  coverguard lists promote demo --note …   to refer; after lists review demo to hold
   coverguard files &                       serve the public bucket on loopback
   coverguard worker & coverguard keeper &  screen, and keep promises
   coverguard emit picture.jpg --surface playlist_cover --uploader u1

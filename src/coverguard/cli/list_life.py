@@ -14,6 +14,7 @@ from coverguard.cli.output import Commands, add_json, document, moment, person, 
 from coverguard.governing import Governor
 from coverguard.model import Actor, ListAction
 from coverguard.settings import home_of
+from coverguard.store import lists
 from coverguard.store.lists import governance
 from coverguard.store.schema.lists import ATTESTED, WEIGHED
 from coverguard.telemetry import Log
@@ -29,6 +30,7 @@ MEANINGS: Final = {
     "false_positives": "how many innocent covers it meets, and how that is known",
     "safeguards": "what catches those before anybody is hurt by it",
 }
+SHOWN: Final = 1000  # faults
 _SPAN: Final = re.compile(r"(\d+)([mhd])")
 _UNITS: Final = {"m": "minutes", "h": "hours", "d": "days"}
 
@@ -56,6 +58,9 @@ def add_acts(acts: Commands) -> None:
     command = acts.add_parser("stops", help="what is stopped, by whom, until when")
     add_json(command)
     command.set_defaults(run=_stops)
+    command = _act(acts, "faults", _faults, "what of a list could not be read: where and why")
+    command.add_argument("--settle", action="store_true", help="say that the source was told")
+    add_json(command)
     command = _act(acts, "review", _review, "look at a list's rule and at what came of it, and say so")
     _add_texts(command, WEIGHED, required=True)
 
@@ -169,6 +174,25 @@ def _stops(options: argparse.Namespace) -> int:
         document(rows)
     else:
         table(rows, empty="nothing is stopped")
+    return 0
+
+
+def _faults(options: argparse.Namespace) -> int:
+    with bootstrap.deployment(home_of(options.home), log=Log(stream=None)) as parts:
+        if options.settle:
+            settled = parts.governor().settle_faults(options.name, actor=person(parts.settings))
+            say(f"list {options.name}: {settled} unread records are settled")
+            return 0
+        with parts.database.reading() as tx:
+            found = governance.dead_letters_of(tx, lists.by_name(tx, options.name).id, most=SHOWN)
+    rows = [
+        {"seen": moment(row.seen_at), "place": row.place, "fault": row.fault, "times": row.times}
+        for row in found
+    ]
+    if options.json:
+        document(rows)
+    else:
+        table(rows, empty="everything could be read")
     return 0
 
 

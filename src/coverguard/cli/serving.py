@@ -37,10 +37,10 @@ def add_commands(verbs: Commands) -> None:
     command = verbs.add_parser(
         "worker", help="screen uploads until SIGTERM (any number may run; on SQLite at most 4)"
     )
-    _add_metrics_port(command)
+    add_metrics_port(command)
     command.set_defaults(run=_worker)
     command = verbs.add_parser("keeper", help="finish what died half-way, relay events, watch clocks")
-    _add_metrics_port(command)
+    add_metrics_port(command)
     command.set_defaults(run=_keeper)
     command = verbs.add_parser("files", help="serve the public bucket on loopback, so that URLs can be asked")
     command.set_defaults(run=_files)
@@ -48,7 +48,7 @@ def add_commands(verbs: Commands) -> None:
     _add_queue(verbs)
 
 
-def _add_metrics_port(command: argparse.ArgumentParser) -> None:
+def add_metrics_port(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--metrics-port",
         type=int,
@@ -89,7 +89,7 @@ def _migrate(options: argparse.Namespace) -> int:
     return 0
 
 
-def _until_told(run: Callable[[threading.Event], None]) -> int:
+def until_told(run: Callable[[threading.Event], None]) -> int:
     """Run until SIGTERM or SIGINT, which finish what is in hand."""
     stop = threading.Event()
     for name in (signal.SIGTERM, signal.SIGINT):
@@ -120,7 +120,7 @@ def _serve(options: argparse.Namespace, make: Callable[[bootstrap.Deployment], W
                 log.line("keeper_started", pid=os.getpid(), port=port)
             else:
                 log.line("worker_started", pid=os.getpid(), port=port)
-            return _until_told(process.run)
+            return until_told(process.run)
 
 
 def _files(options: argparse.Namespace) -> int:

@@ -20,7 +20,7 @@ from coverguard.store.schema import metadata
 
 ROLES: Final = (
     "coverguard_worker", "coverguard_keeper", "coverguard_operator", "coverguard_reader",
-    "coverguard_public", "coverguard_platform",
+    "coverguard_public", "coverguard_platform", "coverguard_importer",
 )  # fmt: skip
 VERSION_TABLE: Final = "alembic_version"
 
@@ -91,6 +91,19 @@ RIGHTS: Final[Mapping[str, Sequence[str]]] = {
     "private.reporter": ("I", "SD", "S", "", "", ""),
 }  # fmt: skip
 
+IMPORTER: Final = ROLES[-1]
+IMPORTERS: Final[Mapping[str, str]] = {  # what comes from outside writes lists, and knows nothing else
+    VERSION_TABLE: "S",
+    "hash_list": "SU(refreshed_at)",
+    "list_rule": "S",
+    "list_change": "SI",
+    "list_entry": "SIU",
+    "dead_letter": "SIU",
+    "exchange": "SU",
+    "exchange_record": "SIU",
+    "audit": "S(id)I",
+}
+
 _RIGHT: Final = re.compile(r"([SIUD])(?:\(([a-z_0-9,]+)\))?")
 _NAMES: Final = {"S": "SELECT", "I": "INSERT", "U": "UPDATE", "D": "DELETE"}
 
@@ -107,10 +120,16 @@ class Right(NamedTuple):
 def rights() -> Iterator[Right]:
     """Everything that is allowed."""
     for table, by_role in RIGHTS.items():
-        for role, said in zip(ROLES, by_role, strict=True):
-            for letter, columns in _RIGHT.findall(said):
-                named = tuple(columns.split(",")) if columns else ()
-                yield Right(role=role, table=table, verb=_NAMES[letter], columns=named)
+        for role, said in zip(ROLES[:-1], by_role, strict=True):
+            yield from _said(role, table, said)
+    for table, said in IMPORTERS.items():
+        yield from _said(IMPORTER, table, said)
+
+
+def _said(role: str, table: str, said: str) -> Iterator[Right]:
+    for letter, columns in _RIGHT.findall(said):
+        named = tuple(columns.split(",")) if columns else ()
+        yield Right(role=role, table=table, verb=_NAMES[letter], columns=named)
 
 
 def apply_roles(database: Database) -> Sequence[str]:

@@ -180,13 +180,18 @@ def withdraw_other_algorithms(
         for row in tx.execute(wanted.where(*live, among(tx, list_entry.c.source_entry_id, some)))
         if row.algorithm != algorithms[row.source_entry_id]
     ]
-    if not renamed:
+    withdraw_rows(tx, list_id, renamed, now=now)
+
+
+def withdraw_rows(tx: Connection, list_id: int, rows: Sequence[Any], *, now: Micros) -> None:
+    """Take out these rows (`id`, `digest_mac`) of one list under one list change; nothing for none."""
+    if not rows:
         return
-    seq = note_change(tx, list_id=list_id, kind="entries", entries=len(renamed), now=now)
+    seq = note_change(tx, list_id=list_id, kind="entries", entries=len(rows), now=now)
     gone = {"withdrawn_at": now, "disputed": False, "changed_seq": seq}
-    for ids in portions(tx, [row.id for row in renamed]):
+    for ids in portions(tx, [row.id for row in rows]):
         tx.execute(update(list_entry).where(among(tx, list_entry.c.id, ids)).values(gone))
-    settle_disputes(tx, list_id, digests=[row.digest_mac for row in renamed if row.digest_mac], seq=seq)
+    settle_disputes(tx, list_id, digests=[row.digest_mac for row in rows if row.digest_mac], seq=seq)
 
 
 # ── disputes ───────────────────────────────────────────────────────────────────────────────────────────────

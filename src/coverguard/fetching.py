@@ -1,0 +1,268 @@
+"""Exchanges into lists: one fetcher an exchange, what a page tells and how far that comes in one transaction.
+
+A run goes from the checkpoint stored last to now. It may end anywhere and be taken up by anybody: what was
+stored is stored, and reading it again changes nothing. Records that nobody could read are kept and counted.
+What a whole listing did not name is withdrawn at its end, unless something of it could not be read, or it
+would take away too much and nobody has said that this is right. Runs of several deployments do not meet:
+times are spread by a tenth.
+"""
+
+from __future__ import annotations
+
+import random
+import secrets
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any, Final
+
+from coverguard.errors import ConfigurationError, IntegrityFailure, LeaseLost, Refused, TransientError
+from coverguard.exchanges import Batch, Exchange, ExchangeBusy
+from coverguard.hashlist import shrinks_too_much
+from coverguard.model import Micros, later
+from coverguard.ports import Clock, Keys
+from coverguard.retrying import again_if_contended
+from coverguard.store import Connection, Row, audit, fetches
+from coverguard.store.engine import Database
+from coverguard.store.lists import dead_letters, governance, records
+from coverguard.store.lists.dead_letters import DeadLetter
+from coverguard.telemetry import Log, Pulse
+
+LEASE: Final = timedelta(minutes=15)  # more than a page with all its retries takes
+TICK: Final = 5.0  # seconds between looks at what is due
+SPREAD: Final = 0.1
+WITHDRAWN_AT_ONCE: Final = 1000
+FIRST_WAIT: Final = timedelta(seconds=30)
+LONGEST_WAIT: Final = timedelta(hours=6)
+DOUBLINGS: Final = 10
+TROUBLE: Final = (TransientError, Refused, IntegrityFailure, ConfigurationError)
+
+
+@dataclass(slots=True, kw_only=True)
+class Report:
+    """What a run did, or with `dry_run` would have done."""
+
+    records: int = 0
+    upserts: int = 0
+    withdrawals: int = 0
+    unsupported: int = 0
+    unread: int = 0
+    gaps: int = 0
+    position: str = ""
+    caught_up: bool = False
+    fault: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fetcher:
+    database: Database
+    keys: Keys
+    clock: Clock
+    log: Log
+    holder: str  # a name that no other process has
+    exchange_of: Callable[[Row[Any]], Exchange]
+    pulse: Pulse = field(default_factory=lambda: Pulse("importer"))
+
+    @property
+    def checks(self) -> dict[str, Callable[[], object]]:
+        """What else has to be well; nothing: an exchange that is away is no fault of this process."""
+        return {}
+
+    def run(self, stop: threading.Event) -> None:
+        """Fetch what is due until told to stop. What fails is said, and tried again at its time."""
+        while not stop.is_set():
+            try:
+                with self.database.reading() as tx:
+                    due = fetches.due(tx, now=self.clock.now())
+                for name in due:
+                    self.fetch(name, stop=stop)
+            except TransientError as error:
+                self.log.line("unwell", error=type(error.__cause__ or error).__name__)
+            except Exception as error:  # noqa: BLE001 - one exchange that fails must not stop the others
+                self.log.bug(error)
+            self.pulse.beat("importer")
+            stop.wait(TICK)
+
+    def fetch(
+        self,
+        name: str,
+        *,
+        whole: bool = False,
+        confirm_shrink: bool = False,
+        progress: Callable[[Report], object] = lambda _report: None,
+        stop: threading.Event | None = None,
+    ) -> Report | None:
+        """Run once; None where somebody else is at it. A fault is in the report, and on record.
+
+        With `whole` everything is asked for again, from the beginning.
+
+        Raises:
+            NotFound: there is no such exchange.
+            TransientError: the database is unwell.
+        """
+        row = self._take(name)
+        if row is None:
+            return None
+        report = Report()
+        try:
+            since = None if whole else row.checkpoint
+            self._run(row, report, since=since, confirm_shrink=confirm_shrink, progress=progress, stop=stop)
+        except LeaseLost:
+            report.fault = "somebody else fetches it by now"
+        except ExchangeBusy as error:
+            report.fault = str(error)
+            self._let_go(row, fault=report.fault, next_at=self._in(min(error.after, LONGEST_WAIT)))
+        except TROUBLE as error:
+            report.fault = str(error)
+            failures = row.failures + 1
+            wait = min(FIRST_WAIT * 2 ** min(failures, DOUBLINGS), LONGEST_WAIT)
+            self._let_go(row, fault=report.fault, next_at=self._in(wait), failures=failures)
+        outcome = "failed" if report.fault else "caught_up" if report.caught_up else "interrupted"
+        self.log.line("fetched", subject=f"exchange:{row.id}", outcome=outcome)
+        return report
+
+    def preview(
+        self,
+        name: str,
+        *,
+        whole: bool = False,
+        progress: Callable[[Report], object] = lambda _report: None,
+    ) -> Report:
+        """Read to the end and say what would change; store nothing, not even how far it came."""
+        with self.database.reading() as tx:
+            row = fetches.by_name(tx, name)
+        report = Report()
+        try:
+            for batch in self.exchange_of(row).batches(None if whole else row.checkpoint):
+                with self.database.reading() as tx:
+                    found = records.compare(tx, self.keys, list_id=row.list_id, records=batch.records)
+                _count(report, batch, found)
+                progress(report)
+            report.caught_up = True
+        except TROUBLE as error:
+            report.fault = str(error)
+        return report
+
+    # ── one run ────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _run(
+        self,
+        row: Row[Any],
+        report: Report,
+        *,
+        since: str | None,
+        confirm_shrink: bool,
+        progress: Callable[[Report], object],
+        stop: threading.Event | None,
+    ) -> None:
+        run = secrets.randbits(62)  # tells this listing from every other, whatever clocks say
+        clean = True
+        for batch in self.exchange_of(row).batches(since):
+            clean = clean and not batch.faulty and not batch.gaps
+            self._store(row, batch, report, run=run)
+            progress(report)
+            self.pulse.beat("importer")
+            if batch.whole and batch.checkpoint is not None and clean:
+                report.withdrawals += self._end_listing(row, run=run, confirm_shrink=confirm_shrink)
+            if stop is not None and stop.is_set():
+                self._let_go(row, next_at=self.clock.now())
+                return
+        report.caught_up = True
+        self._caught_up(row, report)
+
+    @again_if_contended
+    def _store(self, row: Row[Any], batch: Batch, report: Report, *, run: int) -> None:
+        with self.database.transaction() as tx:
+            now = self.clock.now()
+            held = fetches.keep(tx, row, holder=self.holder, until=later(now, LEASE))
+            mark = run if batch.whole else None
+            found = records.write(
+                tx, self.keys, list_id=row.list_id, records=batch.records, run=mark, now=now
+            )
+            self._keep_unread(tx, row, batch, found, now=now)
+            checkpoint = batch.checkpoint if batch.checkpoint is not None else held.checkpoint
+            fetches.note_progress(
+                tx, row, checkpoint=checkpoint, position=batch.position[:100], gaps=batch.gaps
+            )
+        _count(report, batch, found)
+
+    def _keep_unread(
+        self, tx: Connection, row: Row[Any], batch: Batch, found: records.Compared, *, now: Micros
+    ) -> None:
+        unread = [DeadLetter(place=one.place, fault=one.fault, raw=one.raw) for one in batch.faulty]
+        unread += [
+            DeadLetter(
+                place=batch.position[:100], fault="a record has more digests of one kind than are kept",
+                raw=None, told_by=one.record_id.encode(),
+            )
+            for one in found.crowded
+        ]  # fmt: skip
+        dead_letters.keep_dead_letters(tx, self.keys, list_id=row.list_id, letters=unread, now=now)
+
+    def _end_listing(self, row: Row[Any], *, run: int, confirm_shrink: bool) -> int:
+        """Withdraw what a whole listing did not name.
+
+        Raises:
+            Refused: that is more than a fifth of the list, and nobody confirmed it.
+        """
+        with self.database.reading() as tx:
+            missing, all_of_it = records.not_named(tx, row.list_id, run=run)
+        if shrinks_too_much(all_of_it, all_of_it - missing) and not confirm_shrink:
+            raise Refused(
+                f"the whole listing leaves out {missing} of {all_of_it} records; ask the exchange, then: "
+                f"coverguard import run {row.name} --whole --confirm-shrink"
+            )
+        withdrawn = 0
+        while some := self._withdraw_some(row, run=run):
+            withdrawn += some
+        with self.database.transaction() as tx:
+            dead_letters.settle_dead_letters(tx, list_id=row.list_id, now=self.clock.now())
+        return withdrawn
+
+    @again_if_contended
+    def _withdraw_some(self, row: Row[Any], *, run: int) -> int:
+        with self.database.transaction() as tx:
+            now = self.clock.now()
+            fetches.keep(tx, row, holder=self.holder, until=later(now, LEASE))
+            return records.withdraw_not_named(tx, row.list_id, run=run, most=WITHDRAWN_AT_ONCE, now=now)
+
+    @again_if_contended
+    def _caught_up(self, row: Row[Any], report: Report) -> None:
+        with self.database.transaction() as tx:
+            now = self.clock.now()
+            fetches.let_go(
+                tx, row, holder=self.holder, next_at=self._in(timedelta(microseconds=row.every)),
+                caught_up_at=now, failures=0, fault=None,
+            )  # fmt: skip
+            if not report.gaps:
+                governance.note_refreshed(tx, row.list_id, now=now)
+            if report.upserts or report.withdrawals:
+                facts = {"upserts": report.upserts, "withdrawals": report.withdrawals}
+                audit.write(tx, now=now, verb="import list", subject=f"list:{row.list_id}", facts=facts)
+
+    # ── leases and times ───────────────────────────────────────────────────────────────────────────────────
+
+    @again_if_contended
+    def _take(self, name: str) -> Row[Any] | None:
+        with self.database.transaction() as tx:
+            now = self.clock.now()
+            return fetches.take(tx, name, holder=self.holder, until=later(now, LEASE), now=now)
+
+    def _let_go(self, row: Row[Any], **values: Any) -> None:  # noqa: ANN401 - columns of the exchange
+        with self.database.transaction() as tx:
+            fetches.let_go(tx, row, holder=self.holder, **values)
+
+    def _in(self, wait: timedelta) -> Micros:
+        spread = 1 + SPREAD * (2 * random.random() - 1)  # noqa: S311 - only that not all ask at once
+        return later(self.clock.now(), wait * spread)
+
+
+def _count(report: Report, batch: Batch, found: records.Compared) -> None:
+    report.records += len(batch.records)
+    report.upserts += len(found.changed)
+    report.withdrawals += len(found.vanished)
+    report.unsupported += sum(len(one.unsupported) for one in batch.records)
+    report.unread += len(batch.faulty) + len(found.crowded)
+    report.gaps = batch.gaps
+    report.position = batch.position
