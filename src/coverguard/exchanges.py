@@ -50,7 +50,7 @@ class Record:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Faulty:
-    """Something that was sent and could not be read. Place and fault are our words alone."""
+    """Something that was sent and could not be read, told whenever it is read. Place and fault are our words."""
 
     place: str  # "page 3, record 17"
     fault: str
