@@ -50,7 +50,7 @@ class Record:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Faulty:
-    """Something that was sent and could not be read, told whenever it is read. Place and fault are our words."""
+    """Something that could not be read, told each time it is sent. Place and fault are our words alone."""
 
     place: str  # "page 3, record 17"
     fault: str

@@ -135,7 +135,7 @@ class _Checkpoint:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NcmecExchange:
-    """`exchanges.Exchange`. The wire names the file of the login; `url` stands in for the environment's root."""
+    """`exchanges.Exchange`. The wire names the login's file; `url` stands in for the environment's root."""
 
     environment: Environment
     credentials: Callable[[], Login] = field(repr=False)  # asked once a run
