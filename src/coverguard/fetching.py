@@ -159,7 +159,7 @@ class Fetcher:
         run = secrets.randbits(62)  # tells this listing from every other, whatever clocks say
         clean = True
         for batch in self.exchange_of(row).batches(since):
-            clean = clean and not batch.faulty and not batch.gaps
+            clean = clean and not batch.gaps and all(one.record_id for one in batch.faulty)
             self._store(row, batch, report, run=run)
             progress(report)
             self.pulse.beat("importer")
@@ -178,8 +178,9 @@ class Fetcher:
             held = fetches.keep(tx, row, holder=self.holder, until=later(now, LEASE))
             mark = run if batch.whole else None
             found = records.write(
-                tx, self.keys, list_id=row.list_id, records=batch.records, run=mark, now=now
-            )
+                tx, self.keys, list_id=row.list_id, records=batch.records, run=mark, now=now,
+                unread=[one.record_id for one in batch.faulty if one.record_id],
+            )  # fmt: skip
             self._keep_unread(tx, row, batch, found, now=now)
             checkpoint = batch.checkpoint if batch.checkpoint is not None else held.checkpoint
             fetches.note_progress(

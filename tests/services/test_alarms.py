@@ -371,7 +371,10 @@ def store_unreachable(world: World) -> Iterator[str]:
 def lists_unreadable(world: World) -> Iterator[str]:
     listed = world.list_of(near(picture(2)))
     upload = world.upload(picture(1), "before")
-    _execute(world, "UPDATE list_entry SET digest_sealed = substr(digest_sealed, 1, 30)")
+    next_seq = "(SELECT max(seq) + 1 FROM list_change)"
+    _execute(
+        world, f"UPDATE list_entry SET digest_sealed = substr(digest_sealed, 1, 30), changed_seq = {next_seq}"
+    )
     change(world, listed)
     unlucky = world.announce(picture(3), "meanwhile")
     for _ in range(2):
@@ -486,9 +489,7 @@ def list_records_unreadable(world: World) -> Iterator[str]:
 def exchange_failing(world: World) -> Iterator[str]:
     listed = world.list_of(name="l")
     with world.database.transaction() as tx:
-        fetches.create(
-            tx, name="x", list_id=listed, kind="ncmec", place="x", every=1, now=world.clock.now()
-        )
+        fetches.create(tx, name="x", list_id=listed, kind="ncmec", place="x", every=1, now=world.clock.now())
         row = fetches.by_name(tx, "x")
         fetches.note_progress(tx, row, failures=3)
     look(world)

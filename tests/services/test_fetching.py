@@ -178,11 +178,20 @@ def test_a_listing_that_was_not_read_whole_withdraws_nothing(place, spoilt):
     place.fetch(batch(*many, whole=True, checkpoint="one"))
     bad = (Faulty(place="p", fault="f", raw=b"x"),) if spoilt == "faulty" else ()
     one = batch(*many[:9], whole=True, faulty=bad, gaps=int(spoilt == "gap"))
+    assert not bad or bad[0].record_id is None
     if spoilt == "cut":
         place.fetch(one, fault=TransientError("cut"))
     else:
         place.fetch(one, batch(whole=True, checkpoint="two", gaps=int(spoilt == "gap")))
     assert len(place.listed()) == 10
+
+
+def test_a_record_of_which_only_the_id_could_be_read_is_not_withdrawn_and_others_are(place):
+    many = [record(f"r{n}", n) for n in range(10)]
+    place.fetch(batch(*many, whole=True, checkpoint="one"))
+    bad = Faulty(place="p", fault="f", raw=b"x", record_id="r9")
+    place.fetch(batch(*many[:8], whole=True, faulty=(bad,), checkpoint="two"))
+    assert place.listed() == sorted(digest(n) for n in (0, 1, 2, 3, 4, 5, 6, 7, 9))
 
 
 def test_a_listing_that_leaves_out_too_much_needs_a_persons_word(place):

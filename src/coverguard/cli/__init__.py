@@ -56,7 +56,8 @@ EXIT_CODES: Final[Sequence[tuple[type[CoverguardError], int]]] = (
 )
 
 GROUPS: Final = (
-    serving, web, keys, receipts, lists, exchanging, looking, reviewing, takedowns, reports, clocks, checking, demo,
+    serving, web, keys, receipts, lists, exchanging, looking, reviewing, takedowns, reports, clocks, checking,
+    demo,
 )  # fmt: skip
 
 EPILOG: Final = f"""\

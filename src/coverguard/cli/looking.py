@@ -18,7 +18,7 @@ from coverguard.cli.comparing import explain_pair
 from coverguard.cli.output import Commands, add_json, document, moment, person, say, table
 from coverguard.errors import BadMessage, ContentRejected, NotFound
 from coverguard.imaging.sandbox import Sandbox
-from coverguard.model import Actor, Fingerprint, Match
+from coverguard.model import Actor, Fingerprint, Match, Micros
 from coverguard.policy import decide
 from coverguard.screening import Knowledge
 from coverguard.settings import home_of
@@ -126,7 +126,10 @@ def _match(options: argparse.Namespace) -> int:
         known = parts.knowledge().current()
         with parts.database.reading() as tx:
             names = {row.list_id: row.name for row in lists.counts(tx)}
-        results = [_matched(path, _made(path, parts.fingerprint), known, names) for path in options.files]
+        now = parts.clock.now()
+        results = [
+            _matched(path, _made(path, parts.fingerprint), known, names, now=now) for path in options.files
+        ]
     if options.json:
         document(results)
         return 0
@@ -136,10 +139,12 @@ def _match(options: argparse.Namespace) -> int:
     return 0
 
 
-def _matched(path: Path, made: Fingerprint | str, known: Knowledge, names: dict[int, str]) -> dict[str, Any]:
+def _matched(
+    path: Path, made: Fingerprint | str, known: Knowledge, names: dict[int, str], *, now: Micros
+) -> dict[str, Any]:
     if isinstance(made, str):
         return {"file": str(path), "decision": f"not_screened: {made}", "matches": []}
-    matches = known.matches(made)
+    matches = known.matches(made, now=now)
     decision = type(decide(matches, made)).__name__.lower()
     return {"file": str(path), "decision": decision, "matches": [_row(m, names) for m in matches]}
 

@@ -16,7 +16,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Final, NamedTuple, Self
 
@@ -24,7 +24,7 @@ from coverguard.errors import ConfigurationError, IntegrityFailure, TransientErr
 from coverguard.imaging.signal_types import SignalTypes
 from coverguard.matching import ListIndex
 from coverguard.model import Fingerprint, Match, Micros
-from coverguard.policy import judge, reach
+from coverguard.policy import judge, reach, withholds
 from coverguard.ports import Clock, Keys
 from coverguard.store import alarms, lists
 from coverguard.store.engine import Database
@@ -73,8 +73,18 @@ class Knowledge:
         """Whether clearing a match of a list takes two people, by list id."""
         return {list_id: rule.known for list_id, rule in self.snapshot.rules.items()}
 
-    def matches(self, fingerprint: Fingerprint) -> tuple[Match, ...]:
-        """Every match, shadow and suppressed ones included, strongest first."""
+    def withholds(self, *, now: Micros) -> bool:
+        """Whether nothing may pass: a list that must be fresh for that is not."""
+        return withholds(self.snapshot.rules, self.snapshot.refreshed, now=now)
+
+    def heard(self, refreshed: Mapping[int, Micros]) -> Knowledge:
+        """Return the same with when lists were last heard of."""
+        if refreshed == self.snapshot.refreshed:
+            return self
+        return Knowledge(snapshot=replace(self.snapshot, refreshed=refreshed), index=self.index)
+
+    def matches(self, fingerprint: Fingerprint, *, now: Micros) -> tuple[Match, ...]:
+        """Every match, shadow and suppressed ones included and stopped ones not, strongest first."""
         rules = self.snapshot.rules
         near = reach((rule for rule in rules.values() if not rule.wide), algorithms=self.index.perceptual)
         far = reach((rule for rule in rules.values() if rule.wide), algorithms=self.index.perceptual)
@@ -87,6 +97,8 @@ class Knowledge:
             entries=self.snapshot.entries,
             rules=rules,
             suppressions=self.snapshot.suppressions,
+            stops=self.snapshot.stops,
+            now=now,
         )
 
 
@@ -204,7 +216,7 @@ class KnowledgeCache:
         with self._database.reading() as tx:
             if known is not None:
                 if lists.newest(tx) == known.snapshot.newest:
-                    return known
+                    return known.heard(lists.refreshed(tx, known.snapshot.rules))
                 changes = lists.changes(
                     tx, self._keys, since=known.snapshot, algorithms=self._types.algorithms
                 )

@@ -46,6 +46,7 @@ from coverguard.store.screenings import Answer
 from coverguard.telemetry import Log, Stopwatch
 
 UPLOAD_ORIGIN_ID = ""
+NO_ANSWER = (ContentRejected, DecoderUnavailable, ObjectMissing, TransientError, IntegrityFailure)
 
 
 Newest = Callable[[], Knowledge]
@@ -151,16 +152,16 @@ class Screener:
                 judged = self._judge_copy(judged, cover, newest, watch)
         except ListsUnknown:  # no fault of the cover's: the delivery comes again
             raise
-        except ContentRejected as error:
-            return _not_screened(NotScreenedReason.UNREADABLE_CONTENT, error.reason.value)
-        except DecoderUnavailable:
-            return _not_screened(NotScreenedReason.DECODER_UNAVAILABLE)
-        except ObjectMissing:
-            return _not_screened(NotScreenedReason.OBJECT_MISSING)
-        except TransientError:
-            return _not_screened(NotScreenedReason.STORE_UNREACHABLE)
-        except IntegrityFailure:
-            return _not_screened(NotScreenedReason.STORE_UNREACHABLE, "integrity_failure")
+        except (
+            ContentRejected,
+            DecoderUnavailable,
+            ObjectMissing,
+            TransientError,
+            IntegrityFailure,
+        ) as error:
+            return _not_screened(*_why(error))
+        if isinstance(judged.decision, Pass) and judged.knowledge.withholds(now=self.clock.now()):
+            return _not_screened(NotScreenedReason.LISTS_STALE)
         seen = judged.seen
         if for_lists or not isinstance(judged.decision, Pass):
             seen = self.eyes.with_parts(data, seen, watch)
@@ -169,7 +170,7 @@ class Screener:
     def _judge(self, seen: Fingerprint, newest: Newest, watch: Stopwatch) -> _Judged:
         knowledge = newest()
         with watch.phase("match"):
-            matches = knowledge.matches(seen)
+            matches = knowledge.matches(seen, now=self.clock.now())
         decision = decide(matches, seen)
         if isinstance(decision, Pass) and decision.low_information and seen.truncated:
             raise ContentRejected(RejectReason.TRUNCATED)  # hardly anything of it was there to be seen
@@ -191,6 +192,21 @@ class Screener:
             return Done(note=row.decision)
         wait = max(row.retry_at - self.clock.now(), 0)
         return Retry(after=timedelta(microseconds=wait), note="not_screened")
+
+
+def _why(error: Exception) -> tuple[NotScreenedReason, str]:
+    """Say as a reason, and its detail, why there is no answer."""
+    match error:
+        case ContentRejected():
+            return NotScreenedReason.UNREADABLE_CONTENT, error.reason.value
+        case DecoderUnavailable():
+            return NotScreenedReason.DECODER_UNAVAILABLE, ""
+        case ObjectMissing():
+            return NotScreenedReason.OBJECT_MISSING, ""
+        case IntegrityFailure():
+            return NotScreenedReason.STORE_UNREACHABLE, "integrity_failure"
+        case _:
+            return NotScreenedReason.STORE_UNREACHABLE, ""
 
 
 def _not_screened(reason: NotScreenedReason, detail: str = "") -> _Looked:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Connection
-
 from coverguard.model import Micros
+from coverguard.store import Connection
 from coverguard.store.lists import governance
 from coverguard.store.schema.lists import ATTESTED
 

@@ -27,7 +27,7 @@ from coverguard.store.lists.rules import (
     rules,
     switch,
 )
-from coverguard.store.lists.snapshot import ListChanges, ListSnapshot, changes, load, newest
+from coverguard.store.lists.snapshot import ListChanges, ListSnapshot, changes, load, newest, refreshed
 from coverguard.store.lists.suppressions import lift_suppressions, suppress
 
 __all__ = [
@@ -48,6 +48,7 @@ __all__ = [
     "newest_seq",
     "note_change",
     "raise_cap",
+    "refreshed",
     "row_mac",
     "rule_of",
     "rules",

@@ -57,9 +57,19 @@ def compare(tx: Connection, keys: Keys, *, list_id: int, records: Iterable[Recor
 
 
 def write(
-    tx: Connection, keys: Keys, *, list_id: int, records: Sequence[Record], run: int | None, now: Micros
+    tx: Connection,
+    keys: Keys,
+    *,
+    list_id: int,
+    records: Sequence[Record],
+    run: int | None,
+    now: Micros,
+    unread: Sequence[str] = (),
 ) -> Compared:
-    """Store the newest word on each of these records; `run` marks them as named by a whole listing."""
+    """Store the newest word on each of these records; `run` marks them as named by a whole listing.
+
+    It names those as well of which no more than the id could be read.
+    """
     take_turn(tx, TURN)
     found = compare(tx, keys, list_id=list_id, records=records)
     if found.changed:
@@ -78,7 +88,7 @@ def write(
     ]
     upsert(tx, exchange_record, rows, key=("list_id", "record_id"))
     if run is not None:  # older words on a record name it, too
-        _mark(tx, list_id, sorted({one.record_id for one in records}), run=run)
+        _mark(tx, list_id, sorted({*unread, *(one.record_id for one in records)}), run=run)
     return found
 
 

@@ -23,8 +23,9 @@ from coverguard.algorithms import Algorithms
 from coverguard.errors import ConfigurationError
 from coverguard.matching import FactsBuilder, FactsById, PackedDigests
 from coverguard.model import Algorithm, Category, ListAction, Micros, Opinion
-from coverguard.policy import EntryFacts, ListRule, Suppressions
+from coverguard.policy import EntryFacts, ListRule, Stops, Suppressions
 from coverguard.ports import Keys
+from coverguard.store.lists import governance
 from coverguard.store.lists.entries import PURPOSE, place
 from coverguard.store.lists.rules import rules
 from coverguard.store.lists.suppressions import suppressions
@@ -56,7 +57,7 @@ ENTRY: Final = select(
 LIVE: Final = list_entry.c.withdrawn_at.is_(None)
 
 ENTRIES, SUPPRESSION = "entries", "suppression"
-KINDS: Final = frozenset({ENTRIES, SUPPRESSION, "rule", "enabled"})
+KINDS: Final = frozenset({ENTRIES, SUPPRESSION, "rule", "enabled", "stop"})
 """Kinds of changes whose effects `changes` knows."""
 
 Counted = frozenset[tuple[int, Algorithm]]  # what of which list may match
@@ -94,6 +95,8 @@ class ListSnapshot:
     rules: Mapping[int, ListRule]
     entries: Facts
     suppressions: Suppressions
+    stops: Stops
+    refreshed: Mapping[int, Micros]  # when each list last said all that its source says, where that matters
     digests: PackedDigests = field(repr=False)  # of all entries; none where they are in an index already
 
     @property
@@ -117,6 +120,8 @@ class ListChanges:
     newest: Newest
     rules: Mapping[int, ListRule]
     suppressions: Suppressions
+    stops: Stops
+    refreshed: Mapping[int, Micros]
     dropped: Counted  # what of whole lists no longer counts
     removed: Sequence[int]  # entries that count no longer, or never did
     upserts: Facts
@@ -135,6 +140,8 @@ class ListChanges:
                 else None,
             ),
             suppressions=self.suppressions,
+            stops=self.stops,
+            refreshed=self.refreshed,
             digests=PackedDigests(),
         )
 
@@ -144,6 +151,11 @@ def newest(tx: Connection) -> Newest:
     last = select(list_change.c.seq, list_change.c.at).order_by(list_change.c.seq.desc()).limit(1)
     row = tx.execute(last).one_or_none()
     return Newest(row.seq, row.at) if row else Newest(0, Micros(0))
+
+
+def refreshed(tx: Connection, in_force: Mapping[int, ListRule]) -> Mapping[int, Micros]:
+    """When each list last said all that its source says; nothing where no rule asks for it."""
+    return governance.refreshed(tx) if any(rule.max_age for rule in in_force.values()) else {}
 
 
 def load(tx: Connection, keys: Keys, *, algorithms: Mapping[str, Algorithm] = OURS) -> ListSnapshot:
@@ -162,6 +174,8 @@ def load(tx: Connection, keys: Keys, *, algorithms: Mapping[str, Algorithm] = OU
         rules=in_force,
         entries=opened.facts.built(),
         suppressions=suppressions(tx, keys),
+        stops=governance.stops(tx),
+        refreshed=refreshed(tx, in_force),
         digests=opened.digests,
     )
 
@@ -198,6 +212,8 @@ def changes(
         newest=newest(tx),
         rules=in_force,
         suppressions=suppressions(tx, keys) if SUPPRESSION in kinds else since.suppressions,
+        stops=governance.stops(tx),  # also of a list that was made after its source was stopped
+        refreshed=refreshed(tx, in_force),
         dropped=before - now,
         removed=removed,
         upserts=opened.facts.built(),
