@@ -20,12 +20,14 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final
 
 from tqdm import tqdm
 
 from coverguard import adapters, bootstrap, preparing
+from coverguard.adapters import EXCHANGE_KEYS
 from coverguard.bootstrap import Deployment
 from coverguard.cli.output import Commands, document, say
 from coverguard.errors import TransientError
@@ -34,9 +36,11 @@ from coverguard.messages import CollaboratorAdded, PlaylistEdited, dump, from_mi
 from coverguard.model import Actor, Category, Channel, ListAction
 from coverguard.policy import ListRule
 from coverguard.ports import Reach
-from coverguard.store import figures, lists
+from coverguard.store import fetches, figures, lists
 from coverguard.telemetry import Log
 from coverguard.testing.cast import Cast, Part, cast
+from coverguard.testing.exchanges.serving import Server
+from coverguard.testing.exchanges.stopncii import FUNCTION_KEY, SUBSCRIPTION_KEY, StopNciiSimulation
 from coverguard.testing.platform import Platform, Upload
 from coverguard.testing.vouching import vouch
 
@@ -125,8 +129,10 @@ def _load_lists(parts: Deployment, played: Cast, home: Path) -> Path:
     _load_list(
         parts, f"demo-{played.seed}", firm, home, category=Category.CHILD_ABUSE, action=ListAction.HOLD
     )
-    soft_name = f"demo-{played.seed}-refer"
-    _load_list(parts, soft_name, soft, home, category=Category.INTIMATE_IMAGE, action=ListAction.REFER)
+    soft_list = _make_list(
+        parts, f"demo-{played.seed}-refer", category=Category.INTIMATE_IMAGE, action=ListAction.REFER
+    )
+    _fetch_list(parts, soft_list, soft)
     return _list_file(home / f"listed-{played.seed}.csv", played.listed)
 
 
@@ -139,6 +145,12 @@ def _load_list(
     category: Category,
     action: ListAction,
 ) -> None:
+    _make_list(parts, name, category=category, action=action)
+    path = _list_file(home / f"{name}.csv", listed)
+    parts.importer().load_file(name, path, list_format=ListFormat.CSV, actor=DIRECTOR)
+
+
+def _make_list(parts: Deployment, name: str, *, category: Category, action: ListAction) -> int:
     rule = ListRule(list_id=0, version=0, category=category, action=action)
     with parts.database.transaction() as tx:
         now = parts.clock.now()
@@ -147,8 +159,31 @@ def _load_list(
             tx, name=name, source=source, rule=rule, actor=DIRECTOR.name, note="demo", now=now
         )
         vouch(tx, list_id, now=now)
-    path = _list_file(home / f"{name}.csv", listed)
-    parts.importer().load_file(name, path, list_format=ListFormat.CSV, actor=DIRECTOR)
+    return list_id
+
+
+def _fetch_list(parts: Deployment, list_id: int, listed: Mapping[str, str]) -> None:
+    """Have the list come from an exchange of intimate images: a simulated one, over real HTTP."""
+    name, day = f"demo-{list_id}", timedelta(days=1) // timedelta(microseconds=1)
+    folder = parts.settings.home / "keys" / EXCHANGE_KEYS
+    folder.mkdir(mode=0o700, exist_ok=True)
+    credentials = folder / name
+    credentials.touch(0o600)
+    credentials.write_text(f"{FUNCTION_KEY},{SUBSCRIPTION_KEY}\n", encoding="utf-8")
+    simulated = StopNciiSimulation(parts.clock)
+    for digest in listed.values():
+        simulated.publish(digest)
+    with Server(simulated) as server:
+        with parts.database.transaction() as tx:
+            fetches.create(
+                tx, name=name, list_id=list_id, kind="stopncii", place=server.url, every=day,
+                now=parts.clock.now(),
+            )  # fmt: skip
+        report = parts.fetcher().fetch(name)
+    with parts.database.transaction() as tx:
+        fetches.switch(tx, name, enabled=False)  # its exchange is gone with this command
+    if report is None or not report.caught_up:
+        raise TransientError("the simulated exchange could not be fetched")
 
 
 def _list_file(path: Path, listed: Mapping[str, str]) -> Path:

@@ -17,7 +17,7 @@ from coverguard.errors import Refused
 from coverguard.model import Basis, Category
 from coverguard.review import Opinion
 from coverguard.settings import home_of
-from coverguard.store import Connection, Row, audit, cases, covers, quarantines
+from coverguard.store import Connection, Row, audit, budgets, cases, covers, grounds, quarantines
 from coverguard.telemetry import Log
 
 ACTS: Final = {
@@ -35,6 +35,10 @@ def add_commands(verbs: Commands) -> None:
     command = verbs.add_parser("cases", help="what waits for a person, or one case (role: moderator)")
     command.add_argument("case", nargs="?", help="a case's reference")
     command.add_argument("--closed", action="store_true", help="closed cases instead of open ones")
+    command.add_argument(
+        "--batches", action="store_true",
+        help="what came after a budget was spent: many covers, and probably one reason",
+    )  # fmt: skip
     add_json(command)
     command.set_defaults(run=_cases)
     verdict = verbs.add_parser("verdict", help="decide an item (off unless the settings allow it)")
@@ -69,12 +73,27 @@ def _cases(options: argparse.Namespace) -> int:
         with parts.database.reading() as tx:
             if options.case:
                 return _show_case(tx, options)
-            rows = [_summary(row) for row in cases.cases(tx, closed=options.closed)]
+            if options.batches:
+                rows, empty = [_batch(row) for row in budgets.batches(tx)], "no batch waits"
+            else:
+                rows = [_summary(row) for row in cases.cases(tx, closed=options.closed)]
+                empty = "no case waits" if not options.closed else "no closed case"
     if options.json:
         document(rows)
     else:
-        table(rows, empty="no case waits" if not options.closed else "no closed case")
+        table(rows, empty=empty)
     return 0
+
+
+def _batch(row: Row[Any]) -> dict[str, object]:
+    return {
+        "batch": row.ref,
+        "of": row.scope,
+        "opened": moment(row.opened_at),
+        "items": row.items,
+        "waiting": row.waiting,
+        "uploaders": row.uploaders,
+    }
 
 
 def _summary(row: Row[Any]) -> dict[str, object]:
@@ -91,8 +110,18 @@ def _summary(row: Row[Any]) -> dict[str, object]:
 
 def _show_case(tx: Connection, options: argparse.Namespace) -> int:
     file = cases.case_by_ref(tx, options.case)
-    items = [_item(tx, row) for row in cases.items(tx, file.id)]
-    inside = [row.cover_version_id for row in cases.items(tx, file.id)]
+    found = cases.items(tx, file.id)
+    lost = grounds.lost_by(tx, [row.id for row in found])
+    batches = budgets.refs(tx, [row.batch_id for row in found if row.batch_id])
+    items = [
+        {
+            **_item(tx, row),
+            "batch": batches.get(row.batch_id, "-"),
+            "withdrawn entries": ", ".join(map(str, lost.get(row.id, ()))) or "-",
+        }
+        for row in found
+    ]
+    inside = [row.cover_version_id for row in found]
     others = covers.others_of_uploader(tx, file.account_id, besides=inside)
     shown = {
         "case": file.ref,

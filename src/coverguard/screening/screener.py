@@ -152,13 +152,7 @@ class Screener:
                 judged = self._judge_copy(judged, cover, newest, watch)
         except ListsUnknown:  # no fault of the cover's: the delivery comes again
             raise
-        except (
-            ContentRejected,
-            DecoderUnavailable,
-            ObjectMissing,
-            TransientError,
-            IntegrityFailure,
-        ) as error:
+        except NO_ANSWER as error:
             return _not_screened(*_why(error))
         if isinstance(judged.decision, Pass) and judged.knowledge.withholds(now=self.clock.now()):
             return _not_screened(NotScreenedReason.LISTS_STALE)

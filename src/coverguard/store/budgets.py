@@ -123,12 +123,7 @@ def batches(tx: Connection) -> Sequence[Row[Any]]:
     return tx.execute(found).all()
 
 
-def items_of(tx: Connection, ref: str) -> Sequence[Row[Any]]:
-    """The items of a batch that wait for a person, oldest first."""
-    found = (
-        select(case_item)
-        .join(batch, batch.c.id == case_item.c.batch_id)
-        .where(batch.c.ref == ref, case_item.c.state.in_(["open", "claimed"]))
-        .order_by(case_item.c.id)
-    )
-    return tx.execute(found).all()
+def refs(tx: Connection, batch_ids: Collection[int]) -> Mapping[int, str]:
+    """The references of these batches."""
+    found = tx.execute(select(batch.c.id, batch.c.ref).where(batch.c.id.in_(batch_ids)))
+    return {row.id: row.ref for row in found}
