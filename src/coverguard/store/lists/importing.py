@@ -17,7 +17,20 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import psycopg
-from sqlalchemy import Connection, Row, Table, delete, literal_column, select, update
+from sqlalchemy import (
+    ARRAY,
+    Connection,
+    Row,
+    String,
+    Table,
+    delete,
+    func,
+    literal,
+    literal_column,
+    select,
+    true,
+    update,
+)
 from sqlalchemy.exc import DBAPIError
 
 from coverguard.errors import Refused
@@ -185,7 +198,14 @@ def write_first(
 
 def _row_macs(tx: Connection, list_id: int, ids: Sequence[str]) -> dict[str, bytes]:
     """What is listed of these ids. None of it is the very object of a new row."""
-    wanted = select(list_entry.c.source_entry_id, list_entry.c.row_mac).where(list_entry.c.list_id == list_id)
+    columns = (list_entry.c.source_entry_id, list_entry.c.row_mac)
+    if tx.dialect.name == "postgresql":  # one probe an id, whatever the planner knows of a young table
+        given = func.unnest(literal([*ids], ARRAY(String))).table_valued("name").render_derived()
+        named = (list_entry.c.list_id == list_id, list_entry.c.source_entry_id == given.c.name)
+        there = select(*columns).where(*named).limit(1).lateral()
+        found = tx.execute(select(*there.c).select_from(given.join(there, true())))
+        return {row.source_entry_id: row.row_mac for row in found}
+    wanted = select(*columns).where(list_entry.c.list_id == list_id)
     return {
         row.source_entry_id: row.row_mac
         for some in portions(tx, ids)
