@@ -37,7 +37,7 @@ from coverguard.model import (
     Pass,
     View,
 )
-from coverguard.policy import ListRule
+from coverguard.policy import Budgets, ListRule
 from coverguard.retrying import TURNS, uncontended
 from coverguard.screening import AnswerRecorder, RecordingRules
 from coverguard.screening.recording import request_hold
@@ -333,9 +333,8 @@ def test_a_hold_that_was_claimed_higher_meanwhile_is_not_done(crossing, database
 # ── answers ────────────────────────────────────────────────────────────────────────────────────────────────
 
 BUDGET = 1
-RECORDER = AnswerRecorder(
-    rules=RecordingRules(grace=HOUR, relist=HOUR, review_target=HOUR, hold_budget=10**6)
-)
+AMPLE = Budgets(everywhere=10**6, a_source=10**6)
+RECORDER = AnswerRecorder(rules=RecordingRules(grace=HOUR, relist=HOUR, review_target=HOUR, budgets=AMPLE))
 MADE = Fingerprint(
     digests={"md5": b"m" * 16, "sha1": b"s" * 20, "sha256": b"S" * 32},
     views=(View(name="displayed", quality=100, signals={"pdq": b"p" * 32, "phash256": b"h" * 32}),),

@@ -15,6 +15,7 @@ import pytest
 from sqlalchemy import Boolean, CheckConstraint, Column, UniqueConstraint
 
 from coverguard.store.schema import metadata
+from coverguard.store.schema.lists import ATTESTED, WEIGHED
 
 AT = 1_800_000_000_000_000
 NUMBER = object()  # stands for a number of its own
@@ -53,6 +54,35 @@ VALID: Mapping[str, Mapping[str, Any]] = {
         "created_at": AT,
     },
     "list_change": {"list_id": "@hash_list", "kind": "entries", "entries": 1, "at": AT},
+    "list_attestation": {
+        "list_id": "@hash_list", **dict.fromkeys(ATTESTED, "said"), "actor": "a", "created_at": AT,
+    },
+    "list_review": {
+        "list_id": "@hash_list", "rule_version": 1, **dict.fromkeys(WEIGHED, "weighed"), "confirmed": 0,
+        "cleared": 0, "actor": "a", "created_at": AT,
+    },
+    "dead_letter": {
+        "list_id": "@hash_list", "place": "p", "fault": "f", "raw_mac": b"mac #", "times": 1, "seen_at": AT,
+    },
+    "list_import": {
+        "ref": "import-#", "list_id": "@hash_list", "content_mac": b"m" * 32, "state": "reading",
+        "line": 0, "byte": 0, "staged": 0, "applied": 0, "withdrawn": 0, "malformed": 0, "repeated": 0,
+        "direct": 0, "before": 0, "doubtful": 0, "actor": "a", "started_at": AT,
+    },
+    "staged_entry": {
+        "import_id": NUMBER, "line": NUMBER, "part": 0, "source_entry_id": "entry #", "algorithm": "pdq",
+        "digest_sealed": b"d", "row_mac": b"m" * 32, "digest_mac": b"d" * 32, "opinion": "positive",
+        "grid": 0,
+    },
+    "exchange": {
+        "name": "exchange #", "list_id": "@hash_list", "kind": "ncmec", "place": "p", "every": 1,
+        "enabled": 1, "next_at": AT,
+    },
+    "exchange_record": {
+        "list_id": NUMBER, "record_id": "record #", "stamp": 1, "gone": 0, "unsupported": 0,
+    },
+    "bookmark": {"name": "walk #", "at": 1},
+    "batch": {"ref": "batch-#", "scope": "entry:#", "opened_at": AT},
     "case_file": {"ref": "case-#", "account_id": "@account", "category": "other", "opened_at": AT},
     "party": {
         "case_id": "@case_file", "account_id": "@account", "role": "uploader", "actor": "a", "added_at": AT,
@@ -69,6 +99,12 @@ VALID: Mapping[str, Mapping[str, Any]] = {
     "list_entry": {
         "list_id": "@hash_list", "source_entry_id": "entry #", "algorithm": "pdq", "digest_sealed": b"d",
         "row_mac": b"m" * 32, "opinion": "positive", "grid": 0, "cap": "hold", "changed_seq": 1,
+    },
+    "list_stop": {
+        "ref": "stop-#", "entry_id": "@list_entry", "note": "n", "actor": "a", "stopped_at": AT,
+    },
+    "lost_ground": {
+        "item_id": "@case_item", "entry_id": "@list_entry", "seq": 1, "outcome": "reopened", "found_at": AT,
     },
     "match": {
         "screening_id": "@screening", "entry_id": "@list_entry", "list_id": "@hash_list", "rule_version": 1,
@@ -235,8 +271,8 @@ class OnPostgresql(Sql):
 
 
 def key_of(table: str) -> str:
-    (key,) = TABLES[table].primary_key.columns
-    return str(key.name)
+    """The first column of the key; the one column of it, but for tables that nothing refers to."""
+    return str(next(iter(TABLES[table].primary_key.columns)).name)
 
 
 @pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.servers)])
@@ -319,6 +355,15 @@ RULES = {
         ("obligation", {"takedown_id": "@takedown"}),
         ("obligation", {"report_id": "@report"}),
         ("obligation", {"item_id": None, "takedown_id": "@takedown", "report_id": "@report"}),
+    ],
+    "ck_list_stop_one_subject": [
+        ("list_stop", {"entry_id": None}),
+        ("list_stop", {"list_id": "@hash_list"}),
+        ("list_stop", {"source": "s"}),
+    ],
+    "ck_exchange_held_until_some_time": [
+        ("exchange", {"holder": "h"}),
+        ("exchange", {"held_until": AT}),
     ],
     "ck_takedown_lifted": [
         ("takedown", {"state": "lifted"}),
@@ -441,6 +486,8 @@ PARTIAL = {
     "uq_obligation_open_takedown": ("obligation", ("kind", "takedown_id"), {"met_at": AT}),
     "uq_obligation_open_report": ("obligation", ("kind", "report_id"), {"met_at": AT}),
     "uq_takedown_live": ("takedown", ("account_id",), {"state": "lifted", "lifted_at": AT}),
+    "uq_list_import_open": ("list_import", ("list_id",), {"state": "finished"}),
+    "uq_batch_open": ("batch", ("scope",), {"closed_at": AT}),
     "uq_alarm_open": ("alarm", ("kind", "subject"), {"closed_at": AT}),
 }  # fmt: skip
 
@@ -567,6 +614,7 @@ REFERRING = {  # else another rule refuses first
     ("quarantine_claim", "report_id"): BY_REPORT,
     ("quarantine_claim", "cover_version_id"): BY_TAKEDOWN,
     ("obligation", "takedown_id"): {"item_id": None},
+    ("list_stop", "list_id"): {"entry_id": None},
     ("obligation", "report_id"): {"item_id": None},
 }
 

@@ -66,9 +66,13 @@ def test_only_people_decide() -> None:
     assert {right.role for right in rights() if right.table == "verdict" and right.verb == "INSERT"} == {
         "coverguard_operator"
     }
-    written = {"hash_list", "list_rule", "list_entry", "list_attestation", "list_review", "suppression"}
+    written = {"list_rule", "list_attestation", "list_review", "suppression"}
     assert {right.role for right in rights() if right.table in written and right.verb != "SELECT"} == {
         "coverguard_operator"
+    }
+    others = [right for right in rights() if right.table == "hash_list" and right.verb != "SELECT"]
+    assert {(right.role, right.columns) for right in others if right.role != "coverguard_operator"} == {
+        ("coverguard_importer", ("refreshed_at",))
     }
 
 

@@ -222,7 +222,6 @@ exchange = Table(  # where a list comes from by itself, and how far it has come
     Column("failures", Integer, nullable=False, server_default="0"),  # in a row
     Column("fault", String(200)),
     Column("gaps", Integer, nullable=False, server_default="0"),
-    Column("whole_run", BigInteger),  # of a listing from the start: what it did not name goes at its end
     CheckConstraint("(holder IS NULL) = (held_until IS NULL)", name="held_until_some_time"),
 )
 
@@ -252,7 +251,8 @@ lost_ground = Table(  # a decision rested on this entry alone, and the entry was
 bookmark = Table(  # how far a walk over numbered rows has come
     "bookmark",
     metadata,
-    Column("name", String(40), primary_key=True),
+    row_id(),
+    Column("name", String(40), nullable=False, unique=True),
     Column("at", BigInteger, nullable=False),
 )
 

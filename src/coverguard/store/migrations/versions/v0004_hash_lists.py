@@ -46,9 +46,11 @@ def _govern() -> None:
     )
     op.create_table(
         "bookmark",
+        sa.Column("id", _row_id(), autoincrement=True, nullable=False),
         sa.Column("name", sa.String(length=40), nullable=False),
         sa.Column("at", sa.BigInteger(), nullable=False),
-        sa.PrimaryKeyConstraint("name", name=op.f("pk_bookmark")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_bookmark")),
+        sa.UniqueConstraint("name", name=op.f("uq_bookmark_name")),
     )
     op.create_table(
         "list_attestation",
@@ -219,7 +221,6 @@ def _exchange() -> None:
         sa.Column("failures", sa.Integer(), server_default="0", nullable=False),
         sa.Column("fault", sa.String(length=200), nullable=True),
         sa.Column("gaps", sa.Integer(), server_default="0", nullable=False),
-        sa.Column("whole_run", sa.BigInteger(), nullable=True),
         sa.CheckConstraint("kind IN ('ncmec', 'stopncii')", name=op.f("ck_exchange_kind")),
         sa.CheckConstraint(
             "(holder IS NULL) = (held_until IS NULL)", name=op.f("ck_exchange_held_until_some_time")
