@@ -3,8 +3,11 @@
 A run goes from the checkpoint stored last to now. It may end anywhere and be taken up by anybody: what was
 stored is stored, and reading it again changes nothing. Records that nobody could read are kept and counted.
 What a whole listing did not name is withdrawn at its end, unless something of it could not be read, or it
-would take away too much and nobody has said that this is right. Runs of several deployments do not meet:
-times are spread by a tenth.
+would take away too much and nobody has said that this is right; the checkpoint stands where it was until
+then. Runs of several deployments do not meet: times are spread by a tenth.
+
+Each exchange is fetched in a thread of its own, so that a slow one keeps no other waiting, nor the end of
+the process: what is not over a few seconds after it was told to stop loses its lease and writes no more.
 """
 
 from __future__ import annotations
@@ -12,7 +15,9 @@ from __future__ import annotations
 import random
 import secrets
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, Final
@@ -30,7 +35,10 @@ from coverguard.store.lists.dead_letters import DeadLetter
 from coverguard.telemetry import Log, Pulse
 
 LEASE: Final = timedelta(minutes=15)  # more than a page with all its retries takes
+SILENT: Final = LEASE.total_seconds()  # … so that a fetch without a page for as long hangs
 TICK: Final = 5.0  # seconds between looks at what is due
+LAST_SECONDS: Final = 5.0  # for fetches to end by themselves, once told to stop
+FAULT_CHARACTERS: Final = 200
 SPREAD: Final = 0.1
 WITHDRAWN_AT_ONCE: Final = 1000
 FIRST_WAIT: Final = timedelta(seconds=30)
@@ -71,18 +79,32 @@ class Fetcher:
 
     def run(self, stop: threading.Event) -> None:
         """Fetch what is due until told to stop. What fails is said, and tried again at its time."""
+        beside = _Beside(self, stop)
         while not stop.is_set():
             try:
                 with self.database.reading() as tx:
                     due = fetches.due(tx, now=self.clock.now())
                 for name in due:
-                    self.fetch(name, stop=stop)
+                    beside.start(name)
             except TransientError as error:
-                self.log.line("unwell", error=type(error.__cause__ or error).__name__)
-            except Exception as error:  # noqa: BLE001 - one exchange that fails must not stop the others
+                self._unwell(error)
+            except Exception as error:  # noqa: BLE001 - a bug here must not stop what is fetched beside
                 self.log.bug(error)
-            self.pulse.beat("importer")
+            if not beside.hangs:
+                self.pulse.beat("importer")
             stop.wait(TICK)
+        for name in beside.end():
+            with suppress(TransientError):  # then the lease ends by itself
+                self._abandon(name)
+
+    def fetch_beside(self, name: str, *, told: Callable[[Report], object], stop: threading.Event) -> None:
+        """Run once as `run` does: nothing is raised."""
+        try:
+            self.fetch(name, progress=told, stop=stop)
+        except TransientError as error:
+            self._unwell(error)
+        except Exception as error:  # noqa: BLE001 - one exchange that fails must not stop the others
+            self.log.bug(error)
 
     def fetch(
         self,
@@ -105,19 +127,9 @@ class Fetcher:
         if row is None:
             return None
         report = Report()
-        try:
+        with self._noting(row, report):
             since = None if whole else row.checkpoint
             self._run(row, report, since=since, confirm_shrink=confirm_shrink, progress=progress, stop=stop)
-        except LeaseLost:
-            report.fault = "somebody else fetches it by now"
-        except ExchangeBusy as error:
-            report.fault = str(error)
-            self._let_go(row, fault=report.fault, next_at=self._in(min(error.after, LONGEST_WAIT)))
-        except TROUBLE as error:
-            report.fault = str(error)
-            failures = row.failures + 1
-            wait = min(FIRST_WAIT * 2 ** min(failures, DOUBLINGS), LONGEST_WAIT)
-            self._let_go(row, fault=report.fault, next_at=self._in(wait), failures=failures)
         outcome = "failed" if report.fault else "caught_up" if report.caught_up else "interrupted"
         self.log.line("fetched", subject=f"exchange:{row.id}", outcome=outcome)
         return report
@@ -144,6 +156,31 @@ class Fetcher:
             report.fault = str(error)
         return report
 
+    @contextmanager
+    def _noting(self, row: Row[Any], report: Report) -> Iterator[None]:
+        """What ends a run before its time is in the report and on record, and the lease is given back."""
+        try:
+            yield
+        except LeaseLost:
+            report.fault = "somebody else fetches it by now"
+        except ExchangeBusy as error:
+            report.fault = str(error)
+            self._let_go(row, fault=report.fault, next_at=self._in(min(error.after, LONGEST_WAIT)))
+        except TROUBLE as error:
+            report.fault = str(error)
+            self._note_failure(row, report.fault)
+        except Exception as error:
+            self._note_failure(row, f"a bug, see the log: {type(error).__name__}")
+            raise
+        except BaseException:  # somebody pressed Ctrl-C
+            self._let_go(row, next_at=self.clock.now())
+            raise
+
+    def _note_failure(self, row: Row[Any], fault: str) -> None:
+        failures = row.failures + 1
+        wait = min(FIRST_WAIT * 2 ** min(failures, DOUBLINGS), LONGEST_WAIT)
+        self._let_go(row, fault=fault, next_at=self._in(wait), failures=failures)
+
     # ── one run ────────────────────────────────────────────────────────────────────────────────────────────
 
     def _run(
@@ -160,11 +197,11 @@ class Fetcher:
         clean = True
         for batch in self.exchange_of(row).batches(since):
             clean = clean and not batch.gaps and all(one.record_id for one in batch.faulty)
-            self._store(row, batch, report, run=run)
+            ended = clean and batch.whole and batch.checkpoint is not None
+            self._store(row, batch, report, run=run, hold=ended)
             progress(report)
-            self.pulse.beat("importer")
-            if batch.whole and batch.checkpoint is not None and clean:
-                report.withdrawals += self._end_listing(row, run=run, confirm_shrink=confirm_shrink)
+            if ended:
+                self._end_listing(row, batch, report, run=run, confirm_shrink=confirm_shrink)
             if stop is not None and stop.is_set():
                 self._let_go(row, next_at=self.clock.now())
                 return
@@ -172,7 +209,8 @@ class Fetcher:
         self._caught_up(row, report)
 
     @again_if_contended
-    def _store(self, row: Row[Any], batch: Batch, report: Report, *, run: int) -> None:
+    def _store(self, row: Row[Any], batch: Batch, report: Report, *, run: int, hold: bool) -> None:
+        """Store what a page told and how far that comes; with `hold` the checkpoint waits for withdrawals."""
         with self.database.transaction() as tx:
             now = self.clock.now()
             held = fetches.keep(tx, row, holder=self.holder, until=later(now, LEASE))
@@ -182,7 +220,8 @@ class Fetcher:
                 unread=[one.record_id for one in batch.faulty if one.record_id],
             )  # fmt: skip
             self._keep_unread(tx, row, batch, found, now=now)
-            checkpoint = batch.checkpoint if batch.checkpoint is not None else held.checkpoint
+            new = batch.checkpoint is not None and not hold
+            checkpoint = batch.checkpoint if new else held.checkpoint
             fetches.note_progress(
                 tx, row, checkpoint=checkpoint, position=batch.position[:100], gaps=batch.gaps
             )
@@ -201,8 +240,10 @@ class Fetcher:
         ]  # fmt: skip
         dead_letters.keep_dead_letters(tx, self.keys, list_id=row.list_id, letters=unread, now=now)
 
-    def _end_listing(self, row: Row[Any], *, run: int, confirm_shrink: bool) -> int:
-        """Withdraw what a whole listing did not name.
+    def _end_listing(
+        self, row: Row[Any], batch: Batch, report: Report, *, run: int, confirm_shrink: bool
+    ) -> None:
+        """Withdraw what a whole listing did not name, and only then note that it was read.
 
         Raises:
             Refused: that is more than a fifth of the list, and nobody confirmed it.
@@ -214,12 +255,19 @@ class Fetcher:
                 f"the whole listing leaves out {missing} of {all_of_it} records; ask the exchange, then: "
                 f"coverguard import run {row.name} --whole --confirm-shrink"
             )
-        withdrawn = 0
         while some := self._withdraw_some(row, run=run):
-            withdrawn += some
+            report.withdrawals += some
+        self._note_listed(row, batch, all_read=not report.unread)
+
+    @again_if_contended
+    def _note_listed(self, row: Row[Any], batch: Batch, *, all_read: bool) -> None:
+        """What could not be read earlier is not in the list any more, or was read now."""
         with self.database.transaction() as tx:
-            dead_letters.settle_dead_letters(tx, list_id=row.list_id, now=self.clock.now())
-        return withdrawn
+            now = self.clock.now()
+            fetches.keep(tx, row, holder=self.holder, until=later(now, LEASE))
+            if all_read:
+                dead_letters.settle_dead_letters(tx, list_id=row.list_id, now=now)
+            fetches.note_progress(tx, row, checkpoint=batch.checkpoint)
 
     @again_if_contended
     def _withdraw_some(self, row: Row[Any], *, run: int) -> int:
@@ -250,13 +298,66 @@ class Fetcher:
             now = self.clock.now()
             return fetches.take(tx, name, holder=self.holder, until=later(now, LEASE), now=now)
 
-    def _let_go(self, row: Row[Any], **values: Any) -> None:  # noqa: ANN401 - columns of the exchange
+    @again_if_contended
+    def _let_go(self, row: Row[Any], /, **values: Any) -> None:  # noqa: ANN401 - columns of the exchange
+        if values.get("fault"):
+            values["fault"] = values["fault"][:FAULT_CHARACTERS]
         with self.database.transaction() as tx:
             fetches.let_go(tx, row, holder=self.holder, **values)
+
+    def _abandon(self, name: str) -> None:
+        """Give back the lease of a fetch that does not end: what it still reads is stored by nobody."""
+        with self.database.reading() as tx:
+            row = fetches.by_name(tx, name)
+        self._let_go(row, next_at=self.clock.now())
+
+    def _unwell(self, error: TransientError) -> None:
+        self.log.line("unwell", error=type(error.__cause__ or error).__name__)
 
     def _in(self, wait: timedelta) -> Micros:
         spread = 1 + SPREAD * (2 * random.random() - 1)  # noqa: S311 - only that not all ask at once
         return later(self.clock.now(), wait * spread)
+
+
+class _Beside:
+    """What is fetched beside the loop, each exchange in a thread of its own. For the loop's thread alone."""
+
+    def __init__(self, fetcher: Fetcher, stop: threading.Event) -> None:
+        self._fetcher, self._stop = fetcher, stop
+        self._threads: dict[str, threading.Thread] = {}
+        self._told: dict[str, float] = {}  # when each last told something, by a clock that nobody sets
+
+    def start(self, name: str) -> None:
+        """Fetch it, unless that is under way."""
+        if name in self._going():
+            return
+
+        def told(_report: object = None) -> None:
+            self._told[name] = time.monotonic()
+
+        told()
+        kept = {"told": told, "stop": self._stop}
+        # A daemon: one that hangs in a request must not keep the process from ending.
+        thread = threading.Thread(
+            target=self._fetcher.fetch_beside, args=(name,), kwargs=kept, name="fetch", daemon=True
+        )
+        self._threads[name] = thread
+        thread.start()
+
+    @property
+    def hangs(self) -> bool:
+        """Whether one of them has told nothing for longer than a page takes."""
+        return any(time.monotonic() - self._told[name] > SILENT for name in self._going())
+
+    def end(self) -> list[str]:
+        """Wait a little until all are over; return those that are not."""
+        until = time.monotonic() + LAST_SECONDS
+        for thread in self._threads.values():
+            thread.join(max(0.0, until - time.monotonic()))
+        return self._going()
+
+    def _going(self) -> list[str]:
+        return [name for name, thread in self._threads.items() if thread.is_alive()]
 
 
 def _count(report: Report, batch: Batch, found: records.Compared) -> None:

@@ -1,39 +1,59 @@
-"""Commands about exchanges: import add, status, run, enable, disable, serve. None ever prints a digest."""
+"""Commands about exchanges: import add, status, run, enable, disable, serve. None ever prints a digest.
+
+`import serve` opens less than any other command: the ledger, the key of lists and no other, the credentials
+of exchanges when they are asked. So it can run on a host that has nothing else.
+"""
 
 from __future__ import annotations
 
 import argparse
 import os
+import re
+import secrets
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import timedelta
+from functools import partial
+from pathlib import Path
 from typing import Final
 
 from tqdm import tqdm
 
-from coverguard import bootstrap
+from coverguard import adapters, bootstrap, settings
 from coverguard.access import Verb, require
 from coverguard.cli.list_life import span
 from coverguard.cli.output import Commands, add_json, document, moment, person, say, table
 from coverguard.cli.serving import add_metrics_port, until_told
-from coverguard.errors import Refused
-from coverguard.fetching import Report
-from coverguard.settings import home_of
+from coverguard.errors import ConfigurationError, Refused
+from coverguard.fetching import Fetcher, Report
+from coverguard.local.clock import SystemClock
+from coverguard.local.keys import LocalKeys
+from coverguard.settings import Settings, home_of
 from coverguard.store import audit, fetches, lists
-from coverguard.telemetry import Log
+from coverguard.store.engine import Database
+from coverguard.store.migrate import require_migrated
+from coverguard.telemetry import Health, Log, Monitor
 
 KINDS: Final = ("ncmec", "stopncii")
 BUSY: Final = 5  # the exit code of what is to be tried again
 MICROSECOND: Final = timedelta(microseconds=1)
+LISTS: Final = "lists"  # the purpose of the only key that `import serve` opens
+PLACE_CHARACTERS: Final = 500
+_NAME: Final = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 
 
 def add_commands(verbs: Commands) -> None:
     verb = verbs.add_parser("import", help="lists that come from exchanges by themselves")
     acts = verb.add_subparsers(title="acts", metavar="ACT", required=True)
     command = acts.add_parser("add", help="have a list come from an exchange")
-    command.add_argument("name", help="of the exchange; its credentials are keys/exchanges/NAME in the home")
+    command.add_argument(
+        "name", type=_name, help="of the exchange; its credentials are keys/exchanges/NAME in the home"
+    )
     command.add_argument("--list", required=True, help="the list that it fills; see: coverguard lists add")
     command.add_argument("--kind", choices=KINDS, required=True)
     command.add_argument(
-        "--place", default="",
+        "--place", default="", type=_place,
         help="ncmec: an environment such as industry or test-industry, or ENVIRONMENT=URL; stopncii: a URL, "
         "or nothing for production",
     )  # fmt: skip
@@ -56,6 +76,19 @@ def add_commands(verbs: Commands) -> None:
     command = acts.add_parser("serve", help="fetch each exchange at its time, until SIGTERM")
     add_metrics_port(command)
     command.set_defaults(run=_serve)
+
+
+def _name(text: str) -> str:
+    """It becomes a file's name."""
+    if _NAME.fullmatch(text) is None:
+        raise argparse.ArgumentTypeError("must be 1 to 63 of a-z, 0-9 and -, such as ncmec-industry")
+    return text
+
+
+def _place(text: str) -> str:
+    if len(text) > PLACE_CHARACTERS:
+        raise argparse.ArgumentTypeError(f"must have at most {PLACE_CHARACTERS} characters")
+    return text
 
 
 def _add(options: argparse.Namespace) -> int:
@@ -166,8 +199,50 @@ def _switch(options: argparse.Namespace) -> int:
 
 def _serve(options: argparse.Namespace) -> int:
     log = Log()
-    with bootstrap.deployment(home_of(options.home), log=log) as parts:
-        fetcher = parts.fetcher()
-        with parts.monitor(fetcher, port=options.metrics_port) as port:
-            log.line("importer_started", pid=os.getpid(), port=port)
-            return until_told(fetcher.run)
+    with _opened(home_of(options.home), log) as (read, fetcher), _monitor(read, fetcher, options) as port:
+        log.line("importer_started", pid=os.getpid(), port=port)
+        return until_told(fetcher.run)
+
+
+@contextmanager
+def _opened(home: Path, log: Log) -> Iterator[tuple[Settings, Fetcher]]:
+    """What the process needs of a deployment, and nothing else of it.
+
+    Raises:
+        ConfigurationError: there is no key of lists: what a new one seals, no worker could open.
+    """
+    read = settings.load(home)
+    database = Database(read.database_url)
+    try:
+        require_migrated(database)
+        if not (home / "keys" / f"{LISTS}.key").exists():
+            raise ConfigurationError(f"keys/{LISTS}.key is missing; copy it from a host of workers")
+        keys, clock = LocalKeys.open_or_create(home / "keys", purposes=(LISTS,)), SystemClock()
+        yield (
+            read,
+            Fetcher(
+                database=database, keys=keys, clock=clock, log=log,
+                holder=f"{socket.gethostname()[:60]}:{os.getpid()}:{secrets.token_hex(4)}",
+                exchange_of=partial(adapters.exchange_of, home=home, keys=keys, clock=clock),
+            ),
+        )  # fmt: skip
+    finally:
+        database.close()
+
+
+@contextmanager
+def _monitor(read: Settings, fetcher: Fetcher, options: argparse.Namespace) -> Iterator[int | None]:
+    """Serve metrics and health, at this port or the setting's. It is ready when the ledger answers."""
+    port = read.metrics_port if options.metrics_port is None else options.metrics_port
+    if not port:
+        yield None
+        return
+
+    def ask() -> None:
+        with fetcher.database.reading() as tx:
+            fetches.due(tx, now=fetcher.clock.now())
+
+    checks: dict[str, Callable[[], object]] = {"database": ask, **fetcher.checks}
+    health = Health(pulse=fetcher.pulse, checks=checks)
+    with Monitor(health, fetcher.log.metrics, host=read.metrics_host, port=port) as monitor:
+        yield monitor.port

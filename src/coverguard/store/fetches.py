@@ -11,7 +11,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, func, or_, select, update
 
-from coverguard.errors import LeaseLost, NotFound
+from coverguard.errors import LeaseLost, NotFound, Refused
 from coverguard.model import Micros
 from coverguard.store.rows import insert_once, lock
 from coverguard.store.schema import dead_letter, exchange, exchange_record, hash_list
@@ -20,7 +20,14 @@ from coverguard.store.schema import dead_letter, exchange, exchange_record, hash
 def create(
     tx: Connection, *, name: str, list_id: int, kind: str, place: str, every: int, now: Micros
 ) -> bool:
-    """Have a list come from an exchange; False where the name exists, and nothing is changed."""
+    """Have a list come from an exchange; False where the name exists, and nothing is changed.
+
+    Raises:
+        Refused: the list comes from another exchange. A whole listing of one would withdraw the other's.
+    """
+    others = select(exchange.c.id).where(exchange.c.list_id == list_id, exchange.c.name != name)
+    if tx.execute(others.limit(1)).first() is not None:
+        raise Refused("that list comes from another exchange; each has a list of its own")
     values = {
         "list_id": list_id, "kind": kind, "place": place, "every": every, "enabled": True, "next_at": now,
     }  # fmt: skip
