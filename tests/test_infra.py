@@ -7,6 +7,7 @@ import shlex
 import pytest
 
 from coverguard.cli import parser
+from coverguard.cli.exchanging import LISTS
 from coverguard.fronts import NETWORKS
 from coverguard.local.boxes import STAFF
 from coverguard.local.catalogue import TOKEN_FILE
@@ -27,6 +28,7 @@ def read(path):
 def test_there_is_a_unit_for_every_process():
     assert [path.name for path in UNITS] == [
         "coverguard-files.service",
+        "coverguard-importer.service",
         "coverguard-keeper.service",
         "coverguard-web-platform.service",
         "coverguard-web-public.service",
@@ -93,6 +95,24 @@ def test_a_web_process_cannot_see_what_opens_anything(kind):
     assert hidden >= {*(f"keys/{name}" for name in OPENS_SOMETHING), "objects", "heads"}
     assert not hidden & {f"keys/{RECEIPT}.key", f"keys/{RECEIPT}.pub", f"keys/{STAFF}.pub", "coverguard.toml"}
     assert (f"keys/{NETWORKS}.key" in hidden) == (kind == "platform")  # the public one tells networks apart
+
+
+def test_the_importer_sees_of_all_keys_that_of_lists_and_the_exchanges_credentials():
+    unit = next(path for path in UNITS if path.name == "coverguard-importer.service")
+    lines = unit.read_text("utf-8").splitlines()
+    hidden = {line.partition("=-")[2] for line in lines if line.startswith("InaccessiblePaths=")}
+    needs = {f"{LISTS}.key"}
+    signs = {f"{RECEIPT}.key", f"{NETWORKS}.key"}
+    assert hidden == {
+        *(f"{HOME}/keys/{name}" for name in (OPENS_SOMETHING | signs) - needs),
+        f"{HOME}/objects",
+        f"{HOME}/heads",
+    }
+    mine, web = ({**read(path)["Service"]} for path in (unit, unit_of("public")))
+    own = {"Environment", "ExecStart", "MemoryMax", "InaccessiblePaths"}
+    assert {name: mine.get(name) for name in web if name not in own} == {
+        name: value for name, value in web.items() if name not in own
+    }
 
 
 @pytest.mark.parametrize("kind", ["public", "platform"])

@@ -50,7 +50,7 @@ PARAMETERS = {
     "DatabaseUrl": "postgresql://coverguard_worker@db.example.org:5432/coverguard",
     "MachinesArn": ROOT,
 }
-PROCESSES = ("Worker", "Keeper", "Migrator", "WebPublic", "WebPlatform", "Operator", "Auditor")
+PROCESSES = ("Worker", "Keeper", "Importer", "Migrator", "WebPublic", "WebPlatform", "Operator", "Auditor")
 BUCKETS = ("intake", "public", "vault", "heads")
 
 

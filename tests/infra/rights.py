@@ -57,6 +57,7 @@ RIGHTS = {
         ("heads/*", ["s3:GetObject", "s3:GetObjectVersion"], "a head that is there already is compared"),
         ("heads", [*LIST, LOCKED], "how far is it archived, and does it lock?"),
     ),
+    "Importer": (),  # the database, and exchanges that are not AWS's
     "Migrator": (),  # the database and nothing else
     "WebPublic": (("reports", ["sqs:SendMessage"], "a receipt is signed when the queue has the report"),),
     "WebPlatform": (("reports", ["sqs:SendMessage"], "the same; hiding goes to the ledger, not to AWS"),),

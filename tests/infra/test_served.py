@@ -34,10 +34,13 @@ from sqlalchemy import text
 from test_stack_settings import load_script
 
 from coverguard.imaging import fingerprint
+from coverguard.local.clock import SystemClock
 from coverguard.settings import DATABASE_VARIABLE, FILE
 from coverguard.store.engine import Database
 from coverguard.store.roles import apply_roles
 from coverguard.store.schema.lists import ATTESTED, WEIGHED
+from coverguard.testing.exchanges.serving import Server
+from coverguard.testing.exchanges.stopncii import FUNCTION_KEY, SUBSCRIPTION_KEY, StopNciiSimulation
 from coverguard.testing.pictures import Kind, draw, encode
 
 pytestmark = [pytest.mark.servers, pytest.mark.process]
@@ -99,6 +102,7 @@ class Ledger:
     GROUPS: ClassVar = {
         "Worker": "coverguard_worker",
         "Keeper": "coverguard_keeper",
+        "Importer": "coverguard_importer",
         "Operator": "coverguard_operator",
         "Auditor": "coverguard_reader",
         "WebPublic": "coverguard_public",
@@ -427,3 +431,38 @@ def thread(client, receipt):
     answer = client.post(f"/v1/reports/{reference}/thread", json={"token": receipt["token"]})
     assert answer.status_code == 200, answer.text
     return [entry["kind"] for entry in answer.json()["entries"]]
+
+
+# ── lists that come by themselves ──────────────────────────────────────────────────────────────────────────
+
+
+def test_the_importer_fetches_without_any_right_of_aws(stack, deployment):
+    """On a host of its own, with settings, the lists' key, one credential and its login."""
+    simulation = StopNciiSimulation(SystemClock())
+    simulation.publish()
+    with Server(simulation) as server:
+        deployment.run(
+            "Operator", "lists", "add", "asked", "--source", "tests", "--category", "intimate_image"
+        )
+        which = ("--list", "asked", "--kind", "stopncii", "--place", server.url)
+        deployment.run("Operator", "import", "add", "asked-for", *which)
+        home = deployment.logs / "importing"
+        (home / "keys" / "exchanges").mkdir(mode=0o700, parents=True)
+        for folder in (home, home / "keys"):
+            folder.chmod(0o700)
+        shutil.copy(deployment.home / FILE, home)
+        shutil.copy(deployment.home / "keys" / "lists.key", home / "keys")
+        credentials = home / "keys" / "exchanges" / "asked-for"
+        credentials.touch(mode=0o600)
+        credentials.write_text(f"{FUNCTION_KEY},{SUBSCRIPTION_KEY}\n", "utf-8")
+        deployment.start("Importer", "importer", "import", "serve", home=home)
+        until(deployment, lambda: imported(deployment)["records"] == 1, what="nothing was fetched")
+    assert imported(deployment)["fault"] == "-"
+    assert {path.name for path in (home / "keys").iterdir()} == {"lists.key", "exchanges"}
+    deployment.stop()
+    assert deployment.trouble() == []
+
+
+def imported(deployment):
+    (row,) = json.loads(deployment.run("Operator", "import", "status", "--json"))
+    return row
