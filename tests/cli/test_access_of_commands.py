@@ -30,7 +30,7 @@ ME = pwd.getpwuid(os.getuid()).pw_name
 REFUSED = 3
 LEAVES = dict(leaves(parser()))
 # run until they are told to stop, or for minutes
-SERVING = {"worker", "keeper", "files", "web public", "web platform", "demo"}
+SERVING = {"worker", "keeper", "files", "import serve", "web public", "web platform", "demo"}
 NAMED = {"queue redrive": ["uploads"]}  # what is already there, where anything else would be no test
 UNTYPED = "item-0000000000000000"
 

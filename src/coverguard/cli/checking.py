@@ -9,18 +9,21 @@ import socket
 import sqlite3
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from tqdm import tqdm
 
 from coverguard import bootstrap, settings
+from coverguard.adapters import EXCHANGE_KEYS
 from coverguard.cli.output import Commands, add_json, document, say, table
 from coverguard.errors import ConfigurationError, CoverguardError
+from coverguard.exchanges import Exchange
 from coverguard.imaging import signal_types
 from coverguard.policy import HOLD_RADIUS, WIDE_ENTRIES
 from coverguard.settings import home_of
-from coverguard.store import lists
+from coverguard.store import Row, fetches, lists
 from coverguard.telemetry import Log
 from coverguard.verifying import Finding
 from coverguard.watching import ask_store
@@ -158,6 +161,7 @@ def _deployment_checks(home: Path) -> Iterator[Check]:
             yield _decoding(parts)
             yield from _signal_checks(parts)
             yield from _outside_checks(parts)
+            yield from _exchange_checks(parts)
             with parts.database.reading() as tx:
                 snapshot = lists.load(tx, parts.keys, algorithms=parts.signal_types.algorithms)
             yield ("ok", "list key", "every sealed list row opens")
@@ -186,6 +190,31 @@ def _outside_checks(parts: bootstrap.Deployment) -> Iterator[Check]:
     if not parts.inventory().complete:
         note = "a template has {version} or {*} before {surface} or {id}: unknown versions are not found"
         yield "note", "renditions", note
+
+
+def _exchange_checks(parts: bootstrap.Deployment) -> Iterator[Check]:
+    """Whether each exchange takes our credentials, where this host has them: most hosts do not need any."""
+    try:
+        with parts.database.reading() as tx:
+            enabled = fetches.enabled(tx)
+    except ConfigurationError:
+        yield (
+            "note",
+            "exchanges",
+            "this process's role may not look at them; those of people and importer may",
+        )
+        return
+    ask = parts.fetcher().exchange_of
+    for row in enabled:
+        name, shown = f"exchange {row.name}", f"keys/{EXCHANGE_KEYS}/{row.name}"
+        if (parts.settings.home / shown).exists():
+            yield _answers(name, partial(_ask_exchange, ask, row))
+        else:
+            yield "note", name, f"not asked: this host has no {shown}; the importer's needs it"
+
+
+def _ask_exchange(client_of: Callable[[Row[Any]], Exchange], row: Row[Any]) -> None:
+    client_of(row).check()
 
 
 def _decoding(parts: bootstrap.Deployment) -> Check:

@@ -85,6 +85,11 @@ def let_go(tx: Connection, row: Row[Any], *, holder: str, **values: Any) -> None
     tx.execute(update(exchange).where(*ours).values(holder=None, held_until=None, **values))
 
 
+def enabled(tx: Connection) -> Sequence[Row[Any]]:
+    """Every exchange that is fetched at its time."""
+    return tx.execute(select(exchange).where(exchange.c.enabled).order_by(exchange.c.name)).all()
+
+
 def failing(tx: Connection, *, times: int) -> Sequence[int]:
     """Ids of exchanges of which so many runs in a row have failed, or that have unreadable places."""
     bad = or_(exchange.c.failures >= times, exchange.c.gaps > 0)
