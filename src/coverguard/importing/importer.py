@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -40,6 +40,7 @@ from coverguard.importing.counting import (
     report,
 )
 from coverguard.importing.reading import BATCH, TOLD, Batch, batches, merged
+from coverguard.importing.seen import Seen
 from coverguard.importing.sources import (
     Buckets,
     Content,
@@ -49,7 +50,7 @@ from coverguard.importing.sources import (
     opened,
     require_same,
 )
-from coverguard.model import Actor, Algorithm
+from coverguard.model import Actor, Algorithm, Micros
 from coverguard.policy import ListRule, require_searchable
 from coverguard.ports import Clock, Keys
 from coverguard.retrying import again_if_contended
@@ -221,7 +222,8 @@ class Importer:
         if left.state == "reading":
             try:
                 file.go_on(line=left.line, byte=left.byte)
-                left, more = self._read(left, file, content, asked)
+                seen = None if resumed else Seen(_most(content, asked.list_format))
+                left, more = self._read(left, file, content, asked, seen=seen)
                 told = merged(told, more)
                 require_same(source, content)
             except BadListFile:
@@ -257,7 +259,7 @@ class Importer:
         return merged([], told)
 
     def _read(
-        self, left: ListImport, file: ListFile, content: Content, asked: _Asked
+        self, left: ListImport, file: ListFile, content: Content, asked: _Asked, *, seen: Seen | None
     ) -> tuple[ListImport, list[Malformed]]:
         """Read to the end: one batch is written while the next is parsed and sealed."""
         told: list[Malformed] = []
@@ -272,18 +274,18 @@ class Importer:
         with ThreadPoolExecutor(1) as pool:
             for batch in batches(file, sealing(self.keys, left.list_id), size=self.batch):
                 left = left if waiting is None else settled(waiting)
-                waiting = pool.submit(self._keep, left, batch)
+                waiting = pool.submit(self._keep, left, batch, seen)
             left = left if waiting is None else settled(waiting)
         return left, told
 
     @again_if_contended
-    def _keep(self, left: ListImport, batch: Batch) -> tuple[ListImport, list[Malformed]]:
-        """Write a batch and the place behind it."""
+    def _keep(self, left: ListImport, batch: Batch, seen: Seen | None) -> tuple[ListImport, list[Malformed]]:
+        """Write a batch and the place behind it; `seen` are the ids before it, if they are known."""
         reached, told, letters = read_on(left, batch), batch.told(), batch.letters()
         with self.database.transaction() as tx:
             now = self.clock.now()
             if left.direct:
-                again = imports.write_first(tx, left.list_id, batch.rows, now=now)
+                again = _first(tx, left.list_id, batch, seen, now=now)
                 reached = replace(reached, applied=reached.applied + len(batch.rows) - len(again))
                 for line, same, told_by in again:
                     reached = one_more(reached, same=same)
@@ -353,11 +355,28 @@ class Importer:
             )
 
 
+def _first(
+    tx: Connection, list_id: int, batch: Batch, seen: Seen | None, *, now: Micros
+) -> Sequence[imports.Again]:
+    """Write a batch of a first load. One that is written once more asks more, and says the same."""
+    ids = [sealed[0] for _, _, sealed in batch.rows]
+    again = imports.write_first(
+        tx, list_id, batch.rows, maybe=ids if seen is None else seen.maybe(ids), now=now
+    )
+    if seen is not None:
+        seen.add(ids)
+    return again
+
+
+def _most(content: Content, list_format: ListFormat) -> int:
+    """Rows that the file has at most."""
+    return content.lines * (HASHES_A_LINE if list_format in COLUMNS else 1)
+
+
 def _fits(rule: ListRule, content: Content, list_format: ListFormat) -> bool:
     """Whether no check can refuse the file, whatever it says: then it need not be read before it counts."""
-    most = content.lines * (HASHES_A_LINE if list_format in COLUMNS else 1)
     try:
-        require_searchable(rule, entries=most)
+        require_searchable(rule, entries=_most(content, list_format))
     except Refused:
         return False
     return content.lines <= DEFAULT_LIMITS.rows

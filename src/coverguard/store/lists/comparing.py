@@ -52,7 +52,12 @@ from coverguard.store.rows import take_turn
 from coverguard.store.schema import list_entry, staged_entry
 
 AT_A_TIME: Final = 1000
-LONG: Final = "SET LOCAL statement_timeout = '1h'"  # one statement looks at a whole list
+PATIENT: Final = (
+    "SET LOCAL statement_timeout = '1h'",  # one statement looks at a whole list
+    # Of rows that were staged a moment ago the planner knows nothing and takes them for few. Then it looks at
+    # the whole list for each: 50 000 rows took longer than anybody waited.
+    "SET LOCAL enable_nestloop = off",
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,9 +95,10 @@ def aside(database: Database) -> Iterator[Connection]:
 
 
 def patient(tx: Connection) -> None:
-    """Let statements of this transaction take their time: they hold nothing that others wait for."""
+    """Let statements of this transaction look at whole lists, which takes time: nobody waits for them."""
     if tx.dialect.name == "postgresql":
-        tx.exec_driver_sql(LONG)
+        for setting in PATIENT:
+            tx.exec_driver_sql(setting)
 
 
 def repeats(tx: Connection, staged: Table, import_id: int) -> Iterator[Sequence[Row[Any]]]:

@@ -14,15 +14,14 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     FromClause,
-    LargeBinary,
     and_,
     any_,
     func,
     literal,
+    literal_column,
     not_,
     or_,
     select,
-    true,
     update,
 )
 
@@ -32,6 +31,7 @@ from coverguard.ports import Keys
 from coverguard.store.lists.rules import TURN, note_change
 from coverguard.store.rows import take_turn, upsert
 from coverguard.store.schema import list_entry, statement, verdict
+from coverguard.store.schema.lists import IN_QUESTION
 
 PURPOSE: Final = "lists"
 ENTRY_KEY: Final = ("list_id", "source_entry_id", "algorithm")
@@ -214,8 +214,8 @@ def disputed_of(tx: Connection, list_id: int, *, ids: Sequence[str]) -> Sequence
 def settle_disputes(tx: Connection, list_id: int, *, digests: Sequence[bytes], seq: int) -> None:
     """Mark the live entries of these digests as disputed where the list both names and denies a digest.
 
-    Those whose mark changes get the number of this change, so that readers see it. Most digests are denied by
-    nobody and need no more than one look.
+    Those whose mark changes get the number of this change, so that readers see it. Most lists deny nothing:
+    there one look is all it takes.
     """
     for few in portions(tx, sorted(_in_question(tx, list_id, digests))):
         _mark(tx, list_id, few, seq=seq)
@@ -223,16 +223,10 @@ def settle_disputes(tx: Connection, list_id: int, *, digests: Sequence[bytes], s
 
 def _in_question(tx: Connection, list_id: int, digests: Sequence[bytes]) -> set[bytes]:
     """Those of these digests that the list denies, or has marked."""
-    of_list = (_of_list(list_entry, list_id), list_entry.c.withdrawn_at.is_(None))
-    asked = or_(list_entry.c.opinion == Opinion.NEGATIVE.value, list_entry.c.disputed)
-    if tx.dialect.name == "postgresql":  # one probe a digest, whatever the planner knows of a young table
-        given = func.unnest(literal([*digests], ARRAY(LargeBinary))).table_valued("mac").render_derived()
-        there = (
-            select(list_entry.c.id).where(list_entry.c.digest_mac == given.c.mac, *of_list, asked).limit(1)
-        )
-        found = select(given.c.mac).select_from(given.join(there.lateral(), true()))
-        return {*tx.execute(found).scalars()}
-    found = select(list_entry.c.digest_mac).where(*of_list, asked)
+    asked = and_(list_entry.c.list_id == list_id, literal_column(IN_QUESTION.text))
+    if tx.execute(select(list_entry.c.id).where(asked).limit(1)).first() is None:
+        return set()
+    found = select(list_entry.c.digest_mac).where(asked)
     return {
         mac
         for some in portions(tx, digests)

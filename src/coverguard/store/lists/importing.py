@@ -31,7 +31,7 @@ from sqlalchemy import (
     true,
     update,
 )
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from coverguard.errors import Refused
 from coverguard.model import ListAction, Micros
@@ -52,6 +52,8 @@ from coverguard.store.schema.lists import UNFINISHED
 
 Staged = tuple[int, int, Sealed]
 """Line, which of its hashes, and the row."""
+Again = tuple[int, bool, bytes]
+"""The line of a row whose id was there, whether it says the same, and what tells it from others."""
 
 OVERTAKEN: Final = "another import of this list goes on at the same time; look who does it, then repeat"
 _BINARY: Final = {
@@ -172,14 +174,25 @@ def stage(tx: Connection, table: Table, import_id: int, rows: Sequence[Staged]) 
 
 
 def write_first(
-    tx: Connection, list_id: int, rows: Sequence[Staged], *, now: Micros
-) -> Sequence[tuple[int, bool, bytes]]:
+    tx: Connection, list_id: int, rows: Sequence[Staged], *, maybe: Sequence[str], now: Micros
+) -> Sequence[Again]:
     """Add rows to a list whose file is read for the first time; the first row of an id counts.
 
-    Returns the line of each of the others, whether it says the same again, and what tells it from others.
+    `maybe` are the ids that an earlier batch may have had: the others need no look. Returns the later rows.
     """
     take_turn(tx, TURN)
-    there = _row_macs(tx, list_id, [sealed[0] for _, _, sealed in rows])
+    new, again = _parted(rows, _row_macs(tx, list_id, maybe))
+    try:
+        with tx.begin_nested():
+            _add(tx, list_id, new, now=now)
+    except IntegrityError:  # somebody else has written to this list since we began
+        new, again = _parted(rows, _row_macs(tx, list_id, [sealed[0] for _, _, sealed in rows]))
+        _add(tx, list_id, new, now=now)
+    return again
+
+
+def _parted(rows: Sequence[Staged], there: dict[str, bytes]) -> tuple[list[Sealed], list[Again]]:
+    """Rows of new ids, and the others."""
     new, again = [], []
     for line, _, sealed in rows:
         said = there.setdefault(sealed[0], sealed[ROW_MAC])
@@ -187,17 +200,23 @@ def write_first(
             new.append(sealed)
         else:
             again.append((line, said == sealed[ROW_MAC], sealed[0].encode() + sealed[ROW_MAC]))
-    if new:
-        seq = note_change(tx, list_id=list_id, kind="entries", entries=len(new), now=now)
-        columns = ("list_id", *SEALED, "cap", "changed_seq", "part", "disputed")
-        rest = (ListAction.HOLD.value, seq, False, False)
-        _bulk(tx, list_entry, columns, [(list_id, *sealed, *rest) for sealed in new])
-        settle_disputes(tx, list_id, digests=[sealed[DIGEST_MAC] for sealed in new], seq=seq)
-    return again
+    return new, again
+
+
+def _add(tx: Connection, list_id: int, new: Sequence[Sealed], *, now: Micros) -> None:
+    if not new:
+        return
+    seq = note_change(tx, list_id=list_id, kind="entries", entries=len(new), now=now)
+    columns = ("list_id", *SEALED, "cap", "changed_seq", "part", "disputed")
+    rest = (ListAction.HOLD.value, seq, False, False)
+    _bulk(tx, list_entry, columns, [(list_id, *sealed, *rest) for sealed in new])
+    settle_disputes(tx, list_id, digests=[sealed[DIGEST_MAC] for sealed in new], seq=seq)
 
 
 def _row_macs(tx: Connection, list_id: int, ids: Sequence[str]) -> dict[str, bytes]:
     """What is listed of these ids. None of it is the very object of a new row."""
+    if not ids:
+        return {}
     columns = (list_entry.c.source_entry_id, list_entry.c.row_mac)
     if tx.dialect.name == "postgresql":  # one probe an id, whatever the planner knows of a young table
         given = func.unnest(literal([*ids], ARRAY(String))).table_valued("name").render_derived()

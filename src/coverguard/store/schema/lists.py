@@ -35,6 +35,7 @@ from coverguard.store.schema.columns import (
 ATTESTED = ("organisation", "agreement", "expertise", "permitted_use", "owner", "contact")
 WEIGHED = ("severity", "false_positives", "safeguards")
 UNFINISHED = text("state IN ('reading', 'applying')")
+IN_QUESTION = text("withdrawn_at IS NULL AND (opinion = 'negative' OR disputed)")
 
 hash_list = Table(
     "hash_list",
@@ -143,7 +144,9 @@ list_entry = Table(
     Index(None, "changed_seq"),
     Index(None, "item_id"),
     Index(None, "digest_mac"),
-)
+    Index("ix_list_entry_in_question", "list_id", "digest_mac", sqlite_where=IN_QUESTION,
+          postgresql_where=IN_QUESTION),
+)  # fmt: skip
 
 dead_letter = Table(  # what a source sent and nobody could read: counted, kept sealed, looked at by a person
     "dead_letter",

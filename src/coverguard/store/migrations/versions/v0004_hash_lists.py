@@ -245,6 +245,14 @@ def _widen() -> None:
         "list_entry", sa.Column("disputed", sa.Boolean(), server_default=sa.text("false"), nullable=False)
     )
     op.create_index(op.f("ix_list_entry_digest_mac"), "list_entry", ["digest_mac"], unique=False)
+    op.create_index(
+        "ix_list_entry_in_question",
+        "list_entry",
+        ["list_id", "digest_mac"],
+        unique=False,
+        sqlite_where=sa.text("withdrawn_at IS NULL AND (opinion = 'negative' OR disputed)"),
+        postgresql_where=sa.text("withdrawn_at IS NULL AND (opinion = 'negative' OR disputed)"),
+    )
     op.add_column("list_rule", sa.Column("floors", sa.Text(), server_default="{}", nullable=False))
     op.add_column("list_rule", sa.Column("labels", sa.Text(), server_default="{}", nullable=False))
     op.add_column("list_rule", sa.Column("review_share", sa.Integer(), server_default="100", nullable=False))
