@@ -223,7 +223,10 @@ class Story:
         next((world.home / "objects").rglob(damaged.ref.version_id)).write_bytes(REFERRED)
         self.attempt(world.deliver, damaged.body)
         with world.database.transaction() as tx:
-            tx.exec_driver_sql("UPDATE list_entry SET digest_sealed = substr(digest_sealed, 1, 30)")
+            tx.exec_driver_sql(
+                "UPDATE list_entry SET digest_sealed = substr(digest_sealed, 1, 30),"
+                " changed_seq = (SELECT max(seq) + 1 FROM list_change)"
+            )
             lists.note_change(tx, list_id=1, kind="entries", entries=1, now=world.clock.now())
         hidden = world.announce(picture(5), f"{COVER}-hidden", key=f"{KEY} hidden", uploader=UPLOADER)
         self.attempt(world.deliver, hidden.body)
