@@ -150,7 +150,8 @@ def compare(tx: Connection, staged: Table, import_id: int, *, list_id: int, doub
         gone = tx.execute(select(func.count()).select_from(vanished.subquery())).scalar_one()
     else:
         columns = [*vanished.selected_columns.keys()]
-        gone = tx.execute(insert(staged).from_select(columns, vanished)).rowcount
+        told = {"preserve_rowcount": True}  # else it may be -1
+        gone = tx.execute(insert(staged).from_select(columns, vanished), execution_options=told).rowcount
     kept = tx.execute(delete(staged).where(*rows, _unchanged(staged, list_id))).rowcount
     return Compared(before=before, upserts=said - kept, vanished=gone, after=said + (gone if doubt else 0))
 
