@@ -99,7 +99,7 @@ IMPORTERS: Final[Mapping[str, str]] = {  # what comes from outside writes lists,
     "list_change": "SI",
     "list_entry": "SIU",
     "dead_letter": "SIU",
-    "exchange": "SU",
+    "exchange": "SU(holder,held_until,began_at,next_at,caught_up_at,checkpoint,position,gaps,failures,fault)",
     "exchange_record": "SIU",
     "audit": "S(id)I",
 }
