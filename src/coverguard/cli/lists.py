@@ -18,6 +18,7 @@ from coverguard.cli.output import Commands, add_json, document, moment, person, 
 from coverguard.cli.rule_options import add_rule_options, changed
 from coverguard.errors import BadListFile
 from coverguard.hashlist import COLUMNS, ListFormat
+from coverguard.importing import ImportReport
 from coverguard.model import Actor
 from coverguard.policy import ListRule
 from coverguard.settings import home_of
@@ -100,6 +101,11 @@ def _load(options: argparse.Namespace) -> int:
             confirm_shrink=options.confirm_shrink,
             progress=progress,
         )
+    _tell(options, report)
+    return 1 if report.faulty else 0
+
+
+def _tell(options: argparse.Namespace, report: ImportReport) -> None:
     faults = [{"line": fault.line, "fault": fault.fault} for fault in report.faults]
     counts = {
         "entries before": report.entries_before,
@@ -110,18 +116,21 @@ def _load(options: argparse.Namespace) -> int:
     }
     if options.json:
         told = {"went_on_at_line": report.resumed_at, "not_read": report.unread, "faults": faults}
-        document({"list": options.name, "dry_run": options.dry_run, **counts, **told})
-    else:
-        if report.resumed_at is not None:
-            say(f"an earlier load of this file did not end; it went on behind line {report.resumed_at}")
-        table([counts], empty="")
-        for what, cells in sorted(report.unread.items()):
-            say(f"  not read: {what}, in {cells} rows")
-        for fault in faults[:SHOWN_FAULTS]:
-            say(f"  line {fault['line']}: {fault['fault']}")
-        if report.faulty > SHOWN_FAULTS:
-            say(f"  … and {report.faulty - SHOWN_FAULTS} more; --json prints the first {len(faults)}")
-    return 1 if report.faulty else 0
+        named = {"list": options.name, "dry_run": options.dry_run}
+        document({**named, **counts, "not_fresh": report.not_fresh, **told})
+        return
+    if report.resumed_at is not None:
+        say(f"an earlier load of this file did not end; it went on behind line {report.resumed_at}")
+    table([counts], empty="")
+    for what, cells in sorted(report.unread.items()):
+        say(f"  not read: {what}, in {cells} rows")
+    for fault in faults[:SHOWN_FAULTS]:
+        say(f"  line {fault['line']}: {fault['fault']}")
+    if report.faulty > SHOWN_FAULTS:
+        say(f"  … and {report.faulty - SHOWN_FAULTS} more; --json prints the first {len(faults)}")
+    if report.not_fresh:
+        would = "would not make" if options.dry_run else "did not make"
+        say(f"this load {would} the list fresh, as it has faulty lines: its max_age runs on")
 
 
 def _columns(said: str, list_format: ListFormat) -> Mapping[str, str]:

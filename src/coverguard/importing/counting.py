@@ -25,6 +25,7 @@ class ImportReport:
     faulty: int  # all of them
     unread: Mapping[str, int] = field(default_factory=dict)  # of a delivery, since line `resumed_at`
     resumed_at: int | None = None  # the line behind which an import that did not end was taken up
+    not_fresh: bool = False  # the list has an age at which it is stale, and this load did not make it fresh
 
 
 def read_on(left: ListImport, batch: Batch) -> ListImport:
@@ -60,7 +61,12 @@ def compared_as(left: ListImport, found: Compared) -> ListImport:
 
 
 def report(
-    left: ListImport, told: Sequence[Malformed], *, unread: Mapping[str, int], resumed_at: int | None = None
+    left: ListImport,
+    told: Sequence[Malformed],
+    *,
+    unread: Mapping[str, int],
+    ages: bool,
+    resumed_at: int | None = None,
 ) -> ImportReport:
     return ImportReport(
         entries_before=left.before,
@@ -71,4 +77,5 @@ def report(
         faulty=left.malformed + left.repeated,
         unread=unread,
         resumed_at=resumed_at,
+        not_fresh=ages and not left.clean,
     )

@@ -194,7 +194,7 @@ class Importer:
             compared = self._compared(tx, staged, left, known, asked)
         left = compared_as(left, compared)
         left = replace(left, applied=compared.upserts, withdrawn=0 if left.malformed else compared.vanished)
-        return report(left, told, unread=file.unread)
+        return report(left, told, unread=file.unread, ages=bool(known.rule.max_age))
 
     def _compared(
         self, tx: Connection, staged: Any, left: ListImport, known: _Known, asked: _Asked  # noqa: ANN401 - a table
@@ -235,7 +235,9 @@ class Importer:
                 told = merged(told, more)
             left = self._apply(left)
         self._finish(left, known, asked.actor)
-        return report(left, told, unread=file.unread, resumed_at=resumed_at)
+        return report(
+            left, told, unread=file.unread, ages=bool(known.rule.max_age), resumed_at=resumed_at
+        )  # fmt: skip
 
     @again_if_contended
     def _begin(self, known: _Known, content: Content, asked: _Asked) -> tuple[ListImport, bool]:
