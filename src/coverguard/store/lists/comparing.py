@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from sqlalchemy import (
+    ColumnElement,
     Connection,
     MetaData,
     Row,
@@ -129,7 +130,7 @@ def _repeats(staged: Table, import_id: int) -> Select[Any]:
         )
         .join(first, first.c.source_entry_id == staged.c.source_entry_id)
         .join(head, named)
-        .where(*of_import, staged.c.line > first.c.line)
+        .where(_of_import(staged, import_id), staged.c.line > first.c.line)
         .order_by(staged.c.line)
     )  # fmt: skip
 
@@ -158,27 +159,27 @@ def compare(tx: Connection, staged: Table, import_id: int, *, list_id: int, doub
 
 def _vanished(staged: Table, import_id: int, list_id: int) -> Select[Any]:
     """What is listed and not in the file, as rows of the staging table."""
-    there = and_(
-        staged.c.import_id == import_id,
-        staged.c.line > 0,
-        staged.c.source_entry_id == list_entry.c.source_entry_id,
-    )
-    return (
-        select(
-            literal(import_id).label("import_id"),
-            (-list_entry.c.id).label("line"),
-            literal(0).label("part"),
-            list_entry.c.source_entry_id,
-            list_entry.c.algorithm,
-            literal(b"").label("digest_sealed"),
-            list_entry.c.row_mac,
-            func.coalesce(list_entry.c.digest_mac, literal(b"")).label("digest_mac"),
-            list_entry.c.opinion,
-            list_entry.c.grid,
-        )
-        .select_from(list_entry.outerjoin(staged, there))
-        .where(list_entry.c.list_id == list_id, list_entry.c.withdrawn_at.is_(None), staged.c.line.is_(None))
-    )
+    live = (list_entry.c.list_id == list_id, list_entry.c.withdrawn_at.is_(None))
+    said = select(staged.c.source_entry_id).where(staged.c.import_id == import_id, staged.c.line > 0)
+    # one pass over each: SQLite would look at all staged rows for each entry, were they joined
+    missing = select(list_entry.c.source_entry_id).where(*live).except_(said)
+    return select(
+        literal(import_id).label("import_id"),
+        (-list_entry.c.id).label("line"),
+        literal(0).label("part"),
+        list_entry.c.source_entry_id,
+        list_entry.c.algorithm,
+        literal(b"").label("digest_sealed"),
+        list_entry.c.row_mac,
+        func.coalesce(list_entry.c.digest_mac, literal(b"")).label("digest_mac"),
+        list_entry.c.opinion,
+        list_entry.c.grid,
+    ).where(*live, list_entry.c.source_entry_id.in_(missing))
+
+
+def _of_import(staged: Table, import_id: int) -> ColumnElement[bool]:
+    """The import's rows, found by their ids: by their key SQLite would go through all of them for each."""
+    return staged.c.import_id + 0 == import_id
 
 
 def _unchanged(staged: Table, list_id: int) -> Any:  # noqa: ANN401 - a condition
