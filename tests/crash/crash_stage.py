@@ -340,7 +340,7 @@ class Stage:
         return int(str(self.one(query, *upload.key, by)))
 
 
-SHARES = [5, pytest.param(1, marks=[pytest.mark.long, pytest.mark.timeout(1800)])]
+SHARES = [8, pytest.param(1, marks=[pytest.mark.long, pytest.mark.timeout(1800)])]
 """Of all calls a fault is tried at: one in so many, others each run, and in the long run each."""
 
 

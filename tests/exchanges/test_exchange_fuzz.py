@@ -138,7 +138,7 @@ class Garbling(InProcess):
 
 
 @pytest.mark.parametrize("case", CASES)
-@pytest.mark.parametrize("runs", [25, pytest.param(300, marks=pytest.mark.thorough)])
+@pytest.mark.parametrize("runs", [25, pytest.param(300, marks=pytest.mark.long)])
 def test_whole_runs_over_changed_answers_end_in_our_own_errors_and_lose_nothing(case, runs):
     made, client, _, _, file = CASES[case]
     for seed in range(runs):

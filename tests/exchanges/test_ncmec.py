@@ -187,7 +187,7 @@ def test_a_crash_amid_a_range_loses_nothing(simulation):
 
 @pytest.mark.parametrize(
     ("records", "page_size"),
-    [(3000, 30), pytest.param(100_000, 1000, marks=pytest.mark.thorough)],
+    [(3000, 30), pytest.param(100_000, 1000, marks=pytest.mark.long)],
 )
 def test_a_second_of_a_hundred_pages_is_exhausted(records, page_size):
     """Others were stuck on a second that had more records than they would take at once."""

@@ -364,7 +364,7 @@ def killed(place, batches, *, whole):
 def test_whatever_happens_matching_knows_the_truth_in_the_end(kind, tmp_path_factory, migrated_ledger):
     root = tmp_path_factory.mktemp("sequences")
 
-    @settings(max_examples=20)
+    @settings(max_examples=8)
     @given(st.lists(steps, max_size=12))
     def holds(wanted):
         home = root / "home"
