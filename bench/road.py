@@ -98,7 +98,10 @@ def road(covers: Sequence[bytes], listed: Sequence[int], home: Path) -> tuple[fl
 
 
 def _load(parts: bootstrap.Deployment, listed: Sequence[int]) -> None:
-    rule = ListRule(list_id=0, version=0, category=Category.OTHER, action=ListAction.HOLD, hold_budget=10**6)
+    rule = ListRule(
+        list_id=0, version=0, category=Category.OTHER, action=ListAction.HOLD,
+        hold_budget=10**6, entry_accounts=10**6,
+    )  # fmt: skip
     rows = [
         ListRow(source_entry_id=f"e{number}", algorithm=Algorithm.PDQ, digest=one.to_bytes(32, "big"))
         for number, one in enumerate(listed)

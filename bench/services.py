@@ -110,7 +110,12 @@ def deployed(ground: Ground, name: str) -> Iterator[tuple[Stack, bootstrap.Deplo
     preparing.prepare(stack.home)
     with bootstrap.deployment(stack.home, log=Log(stream=None)) as parts:
         rule = ListRule(
-            list_id=0, version=0, category=Category.OTHER, action=ListAction.HOLD, hold_budget=10**6
+            list_id=0,
+            version=0,
+            category=Category.OTHER,
+            action=ListAction.HOLD,
+            hold_budget=10**6,
+            entry_accounts=10**6,
         )
         rows = [
             ListRow(source_entry_id=f"e{number}", algorithm=Algorithm.PDQ, digest=one)

@@ -17,6 +17,7 @@ import pytest
 from sqlalchemy import Connection, select, text
 
 from coverguard.errors import Contention, TransientError
+from coverguard.hashlist import ListRow
 from coverguard.lifecycle import ItemEvent, QuarantineEvent
 from coverguard.local.clock import SystemClock
 from coverguard.messages import Cover, CoverUploaded, StoredObject, from_micros
@@ -348,7 +349,7 @@ MADE = Fingerprint(
 def entry(database, keys):
     """A list with a budget of one near-match hold an hour, and its entry."""
     rule = ListRule(list_id=0, version=0, category=Category.OTHER, action=ListAction.HOLD, hold_budget=BUDGET)
-    listed = lists.ListRow(source_entry_id="e", algorithm=Algorithm.PDQ, digest=b"p" * 32)
+    listed = ListRow(source_entry_id="e", algorithm=Algorithm.PDQ, digest=b"p" * 32)
     with database.transaction() as tx:
         list_id, _ = lists.create(tx, name="l", source="s", rule=rule, actor="a", note="n", now=NOW)
         lists.write_entries(tx, keys, list_id=list_id, rows=[listed], now=NOW)
@@ -577,7 +578,7 @@ def test_list_changes_are_numbered_as_they_are_seen(crossing, database, entry):
 def test_every_change_of_what_may_match_waits_for_its_turn(crossing, keys, item, entry):
     database = crossing.database
     rule = ListRule(list_id=0, version=0, category=Category.OTHER, action=ListAction.HOLD)
-    row = lists.ListRow(source_entry_id="f", algorithm=Algorithm.PDQ, digest=b"q" * 32)
+    row = ListRow(source_entry_id="f", algorithm=Algorithm.PDQ, digest=b"q" * 32)
     one = {"list_id": entry.list_id, "now": NOW}
     changes = [
         lambda tx: lists.create(tx, name="m", source="s", rule=rule, actor="a", note="n", now=NOW),
