@@ -140,7 +140,7 @@ def releasing_calls(scene: Scene, mode: str) -> list[str]:
         return stage.plan.calls[before:]
 
 
-@pytest.mark.parametrize("then_dies", [False, True])
+@pytest.mark.parametrize("then_dies", [pytest.param(False, marks=pytest.mark.long), True])
 @pytest.mark.parametrize("mode", SURFACES)
 def test_what_is_claimed_again_while_it_is_put_back_ends_blocked(scene, mode, then_dies):
     calls = releasing_calls(scene, mode)

@@ -32,7 +32,7 @@ from coverguard.store.schema import list_entry
 
 pytestmark = [pytest.mark.process, pytest.mark.timeout(240)]
 
-BOTH = ["sqlite", pytest.param("postgresql", marks=pytest.mark.servers)]
+BOTH = ["sqlite", pytest.param("postgresql", marks=[pytest.mark.servers, pytest.mark.long])]
 MANY = 100_000
 KILLS = 2
 STOCK = 24_000  # of the list that is loaded anew
