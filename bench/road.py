@@ -25,7 +25,7 @@ import numpy as np
 import pdqhash
 from PIL import Image
 
-from coverguard import bootstrap, preparing
+from coverguard import adapters, bootstrap, preparing
 from coverguard.hashlist import ListRow
 from coverguard.model import Algorithm, Category, ListAction
 from coverguard.policy import ListRule
@@ -70,7 +70,7 @@ def road(covers: Sequence[bytes], listed: Sequence[int], home: Path) -> tuple[fl
     preparing.prepare(home)
     stream = io.StringIO()
     with bootstrap.deployment(home, log=Log(stream=stream)) as opened:
-        store = bootstrap.folder_store(opened.settings)
+        store = adapters.folder_store(opened.settings)
         probe = InProcessProbe(settings=opened.settings, store=store)
         parts = bootstrap.Deployment(
             settings=opened.settings, database=opened.database, store=store, keys=opened.keys,

@@ -32,6 +32,8 @@ from coverguard.testing.exchanges.ncmec import NcmecSimulation  # noqa: E402 - a
 from coverguard.testing.exchanges.serving import Answer, Server  # noqa: E402 - as above
 from coverguard.testing.exchanges.stopncii import StopNciiSimulation  # noqa: E402 - as above
 
+pytestmark = pytest.mark.thorough
+
 ENTRIES = 4
 PIECES = (
     b"<", b">", b"/>", b"&b;", b"&#0;", b"]]>", b"<![CDATA[", b"<!--", b"-->", b"<!DOCTYPE a>", b"<?x?>",

@@ -28,6 +28,8 @@ from coverguard.testing.exchanges.ncmec import NcmecSimulation  # noqa: E402 - a
 from coverguard.testing.exchanges.serving import Trouble  # noqa: E402 - as above
 from coverguard.testing.exchanges.stopncii import StopNciiSimulation  # noqa: E402 - as above
 
+pytestmark = pytest.mark.thorough
+
 FAULTS = (
     Trouble.CUT, Trouble.SHORT, Trouble.GARBLED, Trouble.NONSENSE, Trouble.ERROR, Trouble.BUSY,
     Trouble.UNWELL, Trouble.LOOP, Trouble.HOSTILE, Trouble.BOMB,

@@ -39,6 +39,8 @@ from coverguard.testing.exchanges.ncmec import NcmecSimulation
 from coverguard.testing.exchanges.serving import Answer, Server, Trouble
 from coverguard.testing.exchanges.stopncii import StopNciiSimulation
 
+pytestmark = pytest.mark.thorough
+
 TRUST = ssl.create_default_context()
 KINDS = ("ncmec", "stopncii")
 ANSWERS = 200

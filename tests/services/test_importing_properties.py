@@ -34,6 +34,8 @@ from coverguard.store.lists.entries import PURPOSE, place
 from coverguard.store.migrate import migrate
 from coverguard.store.schema import dead_letter, hash_list, list_entry, list_import, staged_entry
 
+pytestmark = pytest.mark.thorough
+
 KEYS = LocalKeys({name: bytes([number + 1]) * 32 for number, name in enumerate(PURPOSES)})
 BOTH = ["sqlite", pytest.param("postgresql", marks=pytest.mark.servers)]
 SMALL = settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])

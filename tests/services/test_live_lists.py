@@ -43,6 +43,8 @@ from coverguard.telemetry import Log, Pulse
 from coverguard.testing.servers import Postgres
 from coverguard.worker import Worker
 
+pytestmark = pytest.mark.thorough
+
 NOW = Micros(1_800_000_000_000_000)
 SECOND = timedelta(seconds=1)
 SOON = 60
