@@ -24,6 +24,7 @@ import httpx
 from coverguard.errors import BadMessage, Refused, TransientError
 from coverguard.messages import MAX_PAGE_COVERS, CataloguePage, CoverUploaded, parse_catalogue_page
 from coverguard.ports import Clock
+from coverguard.remote.clients import client
 from coverguard.retrying import briefly
 
 TIMEOUT: Final = timedelta(seconds=30)
@@ -81,33 +82,20 @@ class HttpCatalogue:
         return page
 
     async def _ask(self, account_id: str, *, cursor: str | None, token: str) -> bytes:
+        headers = {"Accept": "application/json", "Authorization": f"Bearer {token}"}
         asked = {"limit": str(self.page_covers)} | ({} if cursor is None else {"cursor": cursor})
         try:
             address = httpx.URL(f"{self.url}/accounts/{_segment(account_id)}/covers", params=asked)
             async with (
                 asyncio.timeout(self.timeout.total_seconds()),
-                self._client(token) as client,
-                client.stream("GET", address) as response,
+                client(headers, trust=self.trust) as asking,
+                asking.stream("GET", address) as response,
             ):
                 _require_answer(response)
                 return await self._body(response)
         except (httpx.HTTPError, httpx.InvalidURL, TimeoutError, OSError, ValueError) as error:
             # ValueError: a host name that IDNA cannot encode. From None: its words have the account in them.
             raise TransientError(f"catalogue: no whole answer: {type(error).__name__}") from None
-
-    def _client(self, token: str) -> httpx.AsyncClient:
-        return httpx.AsyncClient(
-            headers={
-                "Accept": "application/json",
-                "Accept-Encoding": "identity",
-                "Authorization": f"Bearer {token}",
-                "User-Agent": "coverguard",
-            },
-            timeout=None,  # noqa: S113 - the total limit of each page holds instead
-            follow_redirects=False,
-            trust_env=False,  # no proxy and no netrc from the environment
-            verify=self.trust,
-        )
 
     async def _body(self, response: httpx.Response) -> bytes:
         body = bytearray()

@@ -13,17 +13,15 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator
 from contextlib import suppress
 from enum import StrEnum
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from socketserver import TCPServer
-from types import TracebackType
-from typing import Any, Final, Self, cast
+from http.server import BaseHTTPRequestHandler
+from typing import Any, Final, cast
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from coverguard.errors import Refused, TransientError
 from coverguard.messages import MAX_PAGE_COVERS, CoverUploaded, dump
+from coverguard.testing.loopback import LoopbackHttp, LoopbackServer
 
 TOKEN: Final = "for-tests-only"  # noqa: S105 - of a simulation
-_POLL_SECONDS: Final = 0.02  # how long a stop may wait
 _PATIENCE: Final = 60.0  # seconds until a silent answer ends by itself
 
 
@@ -98,47 +96,21 @@ class FakeCatalogue:
         list(self.covers_of("nobody"))
 
 
-class CatalogueServer:
+class CatalogueServer(LoopbackServer):
     """The same over HTTP, as docs/messages.md has it. Use it as a context manager."""
 
     def __init__(self, holdings: Holdings, *, token: str = TOKEN) -> None:
         self.holdings = holdings
         self.requests: list[str] = []  # the path and query of each, as they came
-        self._http = _Http(self, token)
-        self.url = f"http://127.0.0.1:{self._http.server_address[1]}/catalogue"
-        self._thread = threading.Thread(
-            target=self._http.serve_forever, args=(_POLL_SECONDS,), name="catalogue", daemon=True
-        )
-        self._thread.start()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._http.over.set()
-        self._http.shutdown()
-        self._thread.join()
-        self._http.server_close()
+        super().__init__(_Http(self, token), name="catalogue")
+        self.url = f"{self.origin}/catalogue"
 
 
-class _Http(ThreadingHTTPServer):
-    daemon_threads = False  # so that server_close() waits for them
-
+class _Http(LoopbackHttp):
     def __init__(self, catalogue: CatalogueServer, token: str) -> None:
         self.catalogue = catalogue
         self.token = token
-        self.over = threading.Event()
-        super().__init__(("127.0.0.1", 0), _Handler)
-
-    def server_bind(self) -> None:
-        """Bind as a plain TCP server: the HTTP one would look up the host's name, which asks a resolver."""
-        TCPServer.server_bind(self)
-        self.server_name, self.server_port = "127.0.0.1", int(self.server_address[1])
-
-    def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ANN401 - the stdlib's types
-        """Say nothing: whoever asked has gone, as a fault makes them."""
+        super().__init__(_Handler)
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -27,6 +27,7 @@ import httpx
 from coverguard.errors import CoverguardError, Refused, TransientError
 from coverguard.exchanges import ExchangeBusy
 from coverguard.ports import Clock
+from coverguard.remote.clients import client
 from coverguard.retrying import briefly
 
 TIMEOUT: Final = timedelta(seconds=60)
@@ -146,8 +147,8 @@ class Wire:
         try:
             async with (
                 asyncio.timeout(self.timeout.total_seconds()),
-                self._client(headers) as client,
-                client.stream("GET", httpx.URL(address)) as response,
+                client(headers, trust=self.trust) as asking,
+                asking.stream("GET", httpx.URL(address)) as response,
             ):
                 status, received = response.status_code, {**response.headers}
                 if status == _OK:
@@ -166,15 +167,6 @@ class Wire:
                 del body[self.max_page_bytes :]
                 return "too many bytes"
         return None
-
-    def _client(self, headers: Mapping[str, str]) -> httpx.AsyncClient:
-        return httpx.AsyncClient(
-            headers={"Accept-Encoding": "identity", "User-Agent": "coverguard", **headers},
-            timeout=None,  # noqa: S113 - the total limit of each page holds instead
-            follow_redirects=False,
-            trust_env=False,  # no proxy and no netrc from the environment
-            verify=self.trust,
-        )
 
 
 def require_root(url: str) -> str:

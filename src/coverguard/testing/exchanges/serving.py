@@ -13,17 +13,15 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from email.utils import formatdate
 from enum import StrEnum
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from socketserver import TCPServer
-from types import TracebackType
-from typing import Any, Final, Self, cast
+from http.server import BaseHTTPRequestHandler
+from typing import Any, Final, cast
 from urllib.parse import parse_qs, urlsplit
 
 from coverguard.ports import Clock
+from coverguard.testing.loopback import LoopbackHttp, LoopbackServer
 
 ELSEWHERE: Final = "https://elsewhere.example"
 HUGE: Final = 33 * 1024 * 1024  # more than a client takes
-_POLL_SECONDS: Final = 0.02  # how long a stop may wait
 _DRIP_SECONDS: Final = 0.01
 _PATIENCE: Final = 60.0  # seconds until a silent answer ends by itself
 
@@ -148,44 +146,18 @@ class Simulation(ABC):
         return formatdate(self.clock.now() // 1_000_000 + self.retry_after, usegmt=True)
 
 
-class Server:
+class Server(LoopbackServer):
     """A simulation over HTTP on loopback. Use it as a context manager."""
 
     def __init__(self, simulation: Simulation) -> None:
-        self._http = _Http(simulation)
-        self.url = f"http://127.0.0.1:{self._http.server_address[1]}{simulation.root}"
-        self._thread = threading.Thread(
-            target=self._http.serve_forever, args=(_POLL_SECONDS,), name="exchange", daemon=True
-        )
-        self._thread.start()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._http.over.set()
-        self._http.shutdown()
-        self._thread.join()
-        self._http.server_close()
+        super().__init__(_Http(simulation), name="exchange")
+        self.url = f"{self.origin}{simulation.root}"
 
 
-class _Http(ThreadingHTTPServer):
-    daemon_threads = False  # so that server_close() waits for them
-
+class _Http(LoopbackHttp):
     def __init__(self, simulation: Simulation) -> None:
         self.simulation = simulation
-        self.over = threading.Event()
-        super().__init__(("127.0.0.1", 0), _Handler)
-
-    def server_bind(self) -> None:
-        """Bind as a plain TCP server: the HTTP one would look up the host's name, which asks a resolver."""
-        TCPServer.server_bind(self)
-        self.server_name, self.server_port = "127.0.0.1", int(self.server_address[1])
-
-    def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ANN401 - the stdlib's types
-        """Say nothing: whoever asked has gone, as a trouble makes them."""
+        super().__init__(_Handler)
 
 
 class _Handler(BaseHTTPRequestHandler):
