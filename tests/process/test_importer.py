@@ -11,6 +11,7 @@ import os
 import random
 import secrets
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -255,11 +256,28 @@ def _all(place):
     )
 
 
+def freeze_between_writes(place, process):
+    """Stop the process while it does not have SQLite's one write lock, which nobody else would get then."""
+    while True:
+        process.send_signal(signal.SIGSTOP)
+        ledger = sqlite3.connect(place.home / "ledger.db", timeout=0.5, isolation_level=None)
+        try:
+            ledger.execute("BEGIN IMMEDIATE")
+            ledger.execute("ROLLBACK")
+        except sqlite3.OperationalError:
+            process.send_signal(signal.SIGCONT)
+            time.sleep(0.01)
+        else:
+            return
+        finally:
+            ledger.close()
+
+
 def test_of_two_processes_one_fetches_and_who_was_frozen_too_long_stores_nothing_more(place):
     place.publish(MANY)
     with place.serving("one") as one:
         until(lambda: place.count() >= 500)
-        one.send_signal(signal.SIGSTOP)
+        freeze_between_writes(place, one)
         holder = place.row.holder
         with place.serving("two"):
             time.sleep(2)
