@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import secrets
+import socket
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -9,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from coverguard.errors import ConfigurationError
 from coverguard.exchanges import Exchange
+from coverguard.fetching import Fetcher
 from coverguard.imaging.sandbox import Ended, Sandbox
 from coverguard.imaging.signal_types import SignalTypes
 from coverguard.importing import Buckets
@@ -24,6 +28,7 @@ from coverguard.remote.exchanges.stopncii import StopNciiExchange
 from coverguard.remote.exchanges.wire import Wire
 from coverguard.settings import Settings
 from coverguard.store import Row
+from coverguard.store.engine import Database
 from coverguard.telemetry import Log
 
 if TYPE_CHECKING:
@@ -71,6 +76,15 @@ def list_buckets_of(read: Settings, aws: Aws | None) -> Buckets | None:
     else:
         store = FolderStore(root=read.home / "objects", buckets=allowed, vault=read.vault_bucket)
     return Buckets(store=store, allowed=allowed, scratch=read.home)
+
+
+def fetcher_of(home: Path, *, database: Database, keys: Keys, clock: Clock, log: Log) -> Fetcher:
+    """What fetches exchanges, under a name that no other process has."""
+    return Fetcher(
+        database=database, keys=keys, clock=clock, log=log,
+        holder=f"{socket.gethostname()[:60]}:{os.getpid()}:{secrets.token_hex(4)}",
+        exchange_of=partial(exchange_of, home=home, keys=keys, clock=clock),
+    )  # fmt: skip
 
 
 def exchange_of(row: Row[Any], *, home: Path, keys: Keys, clock: Clock) -> Exchange:

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import secrets
 import shutil
-import socket
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -20,7 +17,7 @@ from coverguard.acting.inventory import Inventory
 from coverguard.adapters import (
     aws_of,
     catalogue_of,
-    exchange_of,
+    fetcher_of,
     folder_store,
     list_buckets_of,
     sandbox_of,
@@ -342,7 +339,7 @@ class Deployment:
         )
 
     @contextmanager
-    def monitor(self, process: Worker | Keeper | Fetcher, *, port: int | None = None) -> Iterator[int | None]:
+    def monitor(self, process: Worker | Keeper, *, port: int | None = None) -> Iterator[int | None]:
         """Serve a process's metrics and health, at this port or the setting's; yield the port, if any.
 
         Raises:
@@ -356,7 +353,7 @@ class Deployment:
             "database": self._ask_database,
             "store": lambda: ask_store(self.store, self.settings.readable_buckets),
             **{f"queue-{name}": self.queue(name).depth for name in INCOMING},
-            **(process.checks if not isinstance(process, Keeper) else {}),
+            **(process.checks if isinstance(process, Worker) else {}),
         }
         health = Health(pulse=process.pulse, checks=checks)
         host = self.settings.metrics_host
@@ -397,12 +394,8 @@ class Deployment:
         return Governor(database=self.database, clock=self.clock, rules=self.settings.governance_rules())
 
     def fetcher(self) -> Fetcher:
-        home, keys, clock = self.settings.home, self.keys, self.clock
-        return Fetcher(
-            database=self.database, keys=keys, clock=clock, log=self.log,
-            holder=f"{socket.gethostname()[:60]}:{os.getpid()}:{secrets.token_hex(4)}",
-            exchange_of=partial(exchange_of, home=home, keys=keys, clock=clock),
-        )  # fmt: skip
+        home = self.settings.home
+        return fetcher_of(home, database=self.database, keys=self.keys, clock=self.clock, log=self.log)
 
     def importer(self) -> Importer:
         return Importer(

@@ -72,11 +72,6 @@ class Fetcher:
     exchange_of: Callable[[Row[Any]], Exchange]
     pulse: Pulse = field(default_factory=lambda: Pulse("importer"))
 
-    @property
-    def checks(self) -> dict[str, Callable[[], object]]:
-        """What else has to be well; nothing: an exchange that is away is no fault of this process."""
-        return {}
-
     def run(self, stop: threading.Event) -> None:
         """Fetch what is due until told to stop. What fails is said, and tried again at its time."""
         beside = _Beside(self, stop)

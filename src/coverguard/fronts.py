@@ -1,9 +1,10 @@
-"""The wiring of the two web processes, apart from `bootstrap`, because each may hold so little.
+"""The wiring of processes that talk to strangers, apart from `bootstrap`, because each may hold so little.
 
 `public` has the ledger (to count public covers and fetch sealed mail), the way into one queue, the key that
 signs receipts, the key that digests networks, and the public half of the staff's box. It opens neither the
 keys of lists and private texts nor any object store. `platform` has the same without networks, and may hide
-accounts. What they need of the key directory is made by `coverguard migrate`, or copied to their hosts.
+accounts. What they need of the key directory is made by `coverguard migrate`, or copied to their hosts. The
+importer has the ledger, the key of lists and no other, and the credentials of exchanges when they are asked.
 """
 
 from __future__ import annotations
@@ -17,13 +18,14 @@ from typing import Final
 
 from coverguard import adapters, bootstrap, settings
 from coverguard.errors import ConfigurationError, TransientError
+from coverguard.fetching import Fetcher
 from coverguard.local.boxes import staff_public_key
 from coverguard.local.clock import SystemClock
 from coverguard.local.keys import RECEIPT, LocalKeys, LocalSigner, PublicKeys
 from coverguard.ports import Clock, Queue
 from coverguard.receipts import Targets
 from coverguard.settings import Settings
-from coverguard.store import reports
+from coverguard.store import lists, reports
 from coverguard.store.engine import Database
 from coverguard.store.migrate import require_migrated
 from coverguard.store.queue import TableQueue
@@ -36,6 +38,7 @@ from coverguard.web.platform.app import create as create_platform
 from coverguard.web.public.app import create as create_public
 from coverguard.web.public.parts import Public
 
+LISTS: Final = lists.PURPOSE  # the only key that the importer opens
 NETWORKS: Final = "networks"  # the public process's own key
 READS_AN_HOUR: Final = 600
 READS_AT_ONCE: Final = 60
@@ -144,5 +147,24 @@ def front(home: Path, *, log: Log) -> Iterator[Front]:
             else TableQueue(database, bootstrap.REPORTS, clock=clock)
         )
         yield Front(settings=read, database=database, queue=queue, clock=clock, log=log)
+    finally:
+        database.close()
+
+
+@contextmanager
+def importer(home: Path, *, log: Log) -> Iterator[tuple[Settings, Fetcher]]:
+    """Open what `coverguard import serve` needs of the deployment in this folder, and close it again.
+
+    Raises:
+        ConfigurationError: there is no key of lists: what a new one seals, no worker could open.
+    """
+    read = settings.load(home)
+    database = Database(read.database_url)
+    try:
+        require_migrated(database)
+        if not (home / "keys" / f"{LISTS}.key").exists():
+            raise ConfigurationError(f"keys/{LISTS}.key is missing; copy it from a host of workers")
+        keys = LocalKeys.open_or_create(home / "keys", purposes=(LISTS,))
+        yield read, adapters.fetcher_of(home, database=database, keys=keys, clock=SystemClock(), log=log)
     finally:
         database.close()

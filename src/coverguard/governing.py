@@ -21,7 +21,7 @@ from coverguard.ports import Clock
 from coverguard.retrying import again_if_contended
 from coverguard.store import Connection, Row, audit, lists
 from coverguard.store.engine import Database
-from coverguard.store.lists import governance
+from coverguard.store.lists import dead_letters, governance
 from coverguard.store.lists.governance import Precision
 
 STEPS: Final = (ListAction.SHADOW, ListAction.REFER, ListAction.HOLD)
@@ -190,7 +190,7 @@ class Governor:
         require(actor, Verb.EDIT_LISTS)
         with self.database.transaction() as tx:
             row, now = lists.by_name(tx, name), self.clock.now()
-            settled = governance.settle_dead_letters(tx, row.id, now=now)
+            settled = dead_letters.settle_dead_letters(tx, list_id=row.id, now=now)
             _audit(tx, "settle unread records", row.id, actor=actor, now=now, facts={"records": settled})
         return settled
 

@@ -24,7 +24,7 @@ from coverguard.screening.recording import BUDGET_ALARM, budget_subject
 from coverguard.sealing import HEADS_BEHIND, HEADS_SUBJECT
 from coverguard.store import alarms, budgets, fetches, figures, lists, obligations, takedowns
 from coverguard.store.engine import Database
-from coverguard.store.lists import governance
+from coverguard.store.lists import dead_letters, governance
 from coverguard.telemetry import Log
 
 UNSERVED_AFTER: Final = timedelta(
@@ -140,7 +140,7 @@ class Watch:
                 "list_stale": stale(lists.rules(tx), governance.refreshed(tx), now=now),
                 "list_review_due": governance.reviews_due(tx, now=now),
                 "list_not_attested": governance.not_attested(tx),
-                "list_records_unreadable": governance.dead_letters(tx),
+                "list_records_unreadable": dead_letters.unsettled(tx),
             }
             failing = {f"exchange:{one}" for one in fetches.failing(tx, times=EXCHANGE_FAILS)}
         wanted = {(kind, f"list:{one}") for kind, which in subjects.items() for one in which}

@@ -9,36 +9,27 @@ from __future__ import annotations
 import argparse
 import os
 import re
-import secrets
-import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
-from functools import partial
-from pathlib import Path
 from typing import Final
 
 from tqdm import tqdm
 
-from coverguard import adapters, bootstrap, settings
+from coverguard import bootstrap, fronts
 from coverguard.access import Verb, require
 from coverguard.cli.list_life import span
 from coverguard.cli.output import Commands, add_json, document, moment, person, say, table
 from coverguard.cli.serving import add_metrics_port, until_told
-from coverguard.errors import ConfigurationError, Refused
+from coverguard.errors import Refused
 from coverguard.fetching import Fetcher, Report
-from coverguard.local.clock import SystemClock
-from coverguard.local.keys import LocalKeys
 from coverguard.settings import Settings, home_of
 from coverguard.store import audit, fetches, lists
-from coverguard.store.engine import Database
-from coverguard.store.migrate import require_migrated
 from coverguard.telemetry import Health, Log, Monitor
 
 KINDS: Final = ("ncmec", "stopncii")
 BUSY: Final = 5  # the exit code of what is to be tried again
 MICROSECOND: Final = timedelta(microseconds=1)
-LISTS: Final = "lists"  # the purpose of the only key that `import serve` opens
 PLACE_CHARACTERS: Final = 500
 _NAME: Final = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 
@@ -199,35 +190,12 @@ def _switch(options: argparse.Namespace) -> int:
 
 def _serve(options: argparse.Namespace) -> int:
     log = Log()
-    with _opened(home_of(options.home), log) as (read, fetcher), _monitor(read, fetcher, options) as port:
+    with (
+        fronts.importer(home_of(options.home), log=log) as (read, fetcher),
+        _monitor(read, fetcher, options) as port,
+    ):
         log.line("importer_started", pid=os.getpid(), port=port)
         return until_told(fetcher.run)
-
-
-@contextmanager
-def _opened(home: Path, log: Log) -> Iterator[tuple[Settings, Fetcher]]:
-    """What the process needs of a deployment, and nothing else of it.
-
-    Raises:
-        ConfigurationError: there is no key of lists: what a new one seals, no worker could open.
-    """
-    read = settings.load(home)
-    database = Database(read.database_url)
-    try:
-        require_migrated(database)
-        if not (home / "keys" / f"{LISTS}.key").exists():
-            raise ConfigurationError(f"keys/{LISTS}.key is missing; copy it from a host of workers")
-        keys, clock = LocalKeys.open_or_create(home / "keys", purposes=(LISTS,)), SystemClock()
-        yield (
-            read,
-            Fetcher(
-                database=database, keys=keys, clock=clock, log=log,
-                holder=f"{socket.gethostname()[:60]}:{os.getpid()}:{secrets.token_hex(4)}",
-                exchange_of=partial(adapters.exchange_of, home=home, keys=keys, clock=clock),
-            ),
-        )  # fmt: skip
-    finally:
-        database.close()
 
 
 @contextmanager
@@ -242,7 +210,6 @@ def _monitor(read: Settings, fetcher: Fetcher, options: argparse.Namespace) -> I
         with fetcher.database.reading() as tx:
             fetches.due(tx, now=fetcher.clock.now())
 
-    checks: dict[str, Callable[[], object]] = {"database": ask, **fetcher.checks}
-    health = Health(pulse=fetcher.pulse, checks=checks)
+    health = Health(pulse=fetcher.pulse, checks={"database": ask})
     with Monitor(health, fetcher.log.metrics, host=read.metrics_host, port=port) as monitor:
         yield monitor.port

@@ -15,7 +15,7 @@ from coverguard.governing import Governor
 from coverguard.model import Actor, ListAction
 from coverguard.settings import home_of
 from coverguard.store import lists
-from coverguard.store.lists import governance
+from coverguard.store.lists import dead_letters, governance
 from coverguard.store.schema.lists import ATTESTED, WEIGHED
 from coverguard.telemetry import Log
 
@@ -184,7 +184,7 @@ def _faults(options: argparse.Namespace) -> int:
             say(f"list {options.name}: {settled} unread records are settled")
             return 0
         with parts.database.reading() as tx:
-            found = governance.dead_letters_of(tx, lists.by_name(tx, options.name).id, most=SHOWN)
+            found = dead_letters.unsettled_of(tx, lists.by_name(tx, options.name).id, most=SHOWN)
     rows = [
         {"seen": moment(row.seen_at), "place": row.place, "fault": row.fault, "times": row.times}
         for row in found

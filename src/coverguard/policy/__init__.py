@@ -12,6 +12,7 @@ from coverguard.policy.freshness import stale, withholds
 from coverguard.policy.judging import EntryFacts, Suppressions, judge
 from coverguard.policy.rules import (
     HOLD_RADIUS,
+    PERCENT,
     QUALITY_FLOOR,
     REVIEW_QUALITY,
     REVIEW_RADIUS,
@@ -28,6 +29,7 @@ from coverguard.policy.stops import Stops
 __all__ = [
     "BLOCKED_ON_REFER",
     "HOLD_RADIUS",
+    "PERCENT",
     "QUALITY_FLOOR",
     "REVIEW_QUALITY",
     "REVIEW_RADIUS",

@@ -23,7 +23,7 @@ from typing import Final, NamedTuple, Self
 from coverguard.errors import ConfigurationError, IntegrityFailure, TransientError
 from coverguard.imaging.signal_types import SignalTypes
 from coverguard.matching import ListIndex
-from coverguard.model import Fingerprint, Match, Micros
+from coverguard.model import Fingerprint, Match, Micros, between, later
 from coverguard.policy import judge, reach, withholds
 from coverguard.ports import Clock, Keys
 from coverguard.store import alarms, lists
@@ -32,7 +32,6 @@ from coverguard.store.lists import ListChanges, ListSnapshot
 from coverguard.telemetry import Log
 
 UNREADABLE: Final = ("lists_unreadable", "part:lists")
-MICROSECOND: Final = timedelta(microseconds=1)
 POLL: Final = timedelta(seconds=1)
 STALE_AFTER: Final = timedelta(seconds=10)
 ENDED_WITHIN: Final = 10  # seconds that a poll under way may take to end when the process does
@@ -137,7 +136,7 @@ class KnowledgeCache:
     def _known_at(self, asked_at: Micros) -> Knowledge | None:
         """What is known, if its reading began late enough for who asked then. Clocks may be set back."""
         read = self._read
-        if read is None or not asked_at - POLL // MICROSECOND < read.began_at <= self._clock.now():
+        if read is None or not later(asked_at, -POLL) < read.began_at <= self._clock.now():
             return None
         return read.knowledge
 
@@ -155,7 +154,7 @@ class KnowledgeCache:
     def age(self) -> timedelta | None:
         """How long ago the last reading began that came to its end; None before the first."""
         read = self._read
-        return None if read is None else (self._clock.now() - read.began_at) * MICROSECOND
+        return None if read is None else between(read.began_at, self._clock.now())
 
     def require_fresh(self) -> None:
         """Say whether it makes sense to begin with a cover; may be asked from another thread.

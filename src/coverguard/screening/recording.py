@@ -26,7 +26,7 @@ from coverguard.model import (
     between,
     later,
 )
-from coverguard.policy import Budgets, Effects, effects, firm, is_capped, spent_budget
+from coverguard.policy import PERCENT, Budgets, Effects, effects, firm, is_capped, spent_budget
 from coverguard.retrying import backoff
 from coverguard.store import (
     Connection,
@@ -49,7 +49,6 @@ from coverguard.store.screenings import Answer
 GIVE_UP: Final = timedelta(days=1)
 SLOW: Final = timedelta(hours=1)
 NO_ANSWER_ALARM: Final = "not_screened"
-PERCENT: Final = 100
 BUDGET_ALARM: Final = "hold_budget_spent"
 
 

@@ -9,10 +9,9 @@ from coverguard.store.lists.entries import (
     length,
     raise_cap,
     row_mac,
-    stored_rows,
     withdraw,
     withdraw_learnt,
-    withdraw_renamed,
+    withdraw_other_algorithms,
     write_entries,
 )
 from coverguard.store.lists.rules import (
@@ -52,11 +51,10 @@ __all__ = [
     "row_mac",
     "rule_of",
     "rules",
-    "stored_rows",
     "suppress",
     "switch",
     "withdraw",
     "withdraw_learnt",
-    "withdraw_renamed",
+    "withdraw_other_algorithms",
     "write_entries",
 ]

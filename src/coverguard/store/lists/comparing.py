@@ -31,7 +31,6 @@ from sqlalchemy import (
     null,
     select,
     tuple_,
-    update,
 )
 from sqlalchemy.dialects import postgresql, sqlite
 
@@ -40,12 +39,11 @@ from coverguard.store.engine import Database
 from coverguard.store.lists.entries import (
     ENTRY_KEY,
     SEALED,
-    among,
     disputed_of,
     length,
-    portions,
     settle_disputes,
     withdraw_other_algorithms,
+    withdraw_rows,
 )
 from coverguard.store.lists.importing import ListImport, advance
 from coverguard.store.lists.rules import TURN, note_change
@@ -268,15 +266,10 @@ def withdraw_some(tx: Connection, left: ListImport, *, most: int, now: Micros) -
     """Take the next entries out that vanished; `left` as it was where none are left."""
     take_turn(tx, TURN)
     gone = (staged_entry.c.import_id == left.id, staged_entry.c.line < 0)
-    wanted = select(staged_entry.c.line, staged_entry.c.digest_mac).where(*gone)
+    wanted = select((-staged_entry.c.line).label("id"), staged_entry.c.digest_mac).where(*gone)
     batch = tx.execute(wanted.order_by(staged_entry.c.line).limit(most)).all()
     if not batch:
         return left
-    seq = note_change(tx, list_id=left.list_id, kind="entries", entries=len(batch), now=now)
-    values = {"withdrawn_at": now, "disputed": False, "changed_seq": seq}
-    for ids in portions(tx, [-row.line for row in batch]):
-        live = (among(tx, list_entry.c.id, ids), list_entry.c.withdrawn_at.is_(None))
-        tx.execute(update(list_entry).where(*live).values(values))
-    settle_disputes(tx, left.list_id, digests=[row.digest_mac for row in batch], seq=seq)
-    tx.execute(delete(staged_entry).where(*gone, staged_entry.c.line <= batch[-1].line))
+    withdraw_rows(tx, left.list_id, batch, now=now)
+    tx.execute(delete(staged_entry).where(*gone, staged_entry.c.line <= -batch[-1].id))
     return advance(tx, left, replace(left, withdrawn=left.withdrawn + len(batch)))

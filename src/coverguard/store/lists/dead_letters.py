@@ -6,11 +6,11 @@ and its MAC as context. It decides nothing about what the rest of a list is wort
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from sqlalchemy import Connection, select, update
+from sqlalchemy import Connection, func, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from coverguard.model import Micros
@@ -19,6 +19,7 @@ from coverguard.store.lists.entries import PURPOSE
 from coverguard.store.schema import dead_letter
 
 RAW_BYTES: Final = 4096
+UNSETTLED: Final = dead_letter.c.settled_at.is_(None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,10 +76,26 @@ def open_dead_letter(keys: Keys, row: Any) -> bytes | None:  # noqa: ANN401 - a 
     return keys.open(PURPOSE, row.raw_sealed, context=context)
 
 
-def settle_dead_letters(tx: Connection, *, list_id: int, now: Micros) -> None:
-    """What could not be read has come again and could be, or is not in the list any more."""
-    unsettled = (dead_letter.c.list_id == list_id, dead_letter.c.settled_at.is_(None))
-    tx.execute(update(dead_letter).where(*unsettled).values(settled_at=now))
+def settle_dead_letters(tx: Connection, *, list_id: int, now: Micros) -> int:
+    """What could not be read has come again and could be, is listed no more, or a person saw to it.
+
+    Returns how many records that are.
+    """
+    of_list = (dead_letter.c.list_id == list_id, UNSETTLED)
+    return tx.execute(update(dead_letter).where(*of_list).values(settled_at=now)).rowcount
+
+
+def unsettled(tx: Connection) -> Mapping[int, int]:
+    """How many records of each list nobody could read, and nobody has settled."""
+    found = select(dead_letter.c.list_id, func.count()).where(UNSETTLED).group_by(dead_letter.c.list_id)
+    return {list_id: int(count) for list_id, count in tx.execute(found)}
+
+
+def unsettled_of(tx: Connection, list_id: int, *, most: int) -> Sequence[Any]:
+    """Those of one list, newest first: place, fault, times, when; never what was sent."""
+    wanted = select(dead_letter.c.place, dead_letter.c.fault, dead_letter.c.times, dead_letter.c.seen_at)
+    of_list = wanted.where(dead_letter.c.list_id == list_id, UNSETTLED)
+    return tx.execute(of_list.order_by(dead_letter.c.seen_at.desc()).limit(most)).all()
 
 
 def dead_letters_since(

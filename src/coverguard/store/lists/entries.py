@@ -52,13 +52,6 @@ def anything_sealed(tx: Connection) -> bool:
     return any(tx.execute(select(table.c.id).limit(1)).first() for table in (list_entry, statement, verdict))
 
 
-def stored_rows(tx: Connection, list_id: int) -> Mapping[str, bytes]:
-    """What is listed now: source entry id to the row's MAC."""
-    live = (list_entry.c.list_id == list_id, list_entry.c.withdrawn_at.is_(None))
-    found = tx.execute(select(list_entry.c.source_entry_id, list_entry.c.row_mac).where(*live))
-    return {source_entry_id: row_mac for source_entry_id, row_mac in found}  # noqa: C416 - typed rows
-
-
 def length(tx: Connection, list_id: int) -> int:
     """Count what is listed now."""
     live = (list_entry.c.list_id == list_id, list_entry.c.withdrawn_at.is_(None))
@@ -161,17 +154,10 @@ def raise_cap(tx: Connection, *, item_id: int, now: Micros) -> None:
         tx.execute(update(list_entry).where(*learnt).values(cap=ListAction.HOLD.value, changed_seq=seq))
 
 
-def withdraw_renamed(tx: Connection, *, list_id: int, rows: Sequence[ListRow], now: Micros) -> None:
-    """Take out what an id said under another algorithm before: in a file an id has one digest."""
-    withdraw_other_algorithms(
-        tx, list_id, {row.source_entry_id: row.algorithm.value for row in rows}, now=now
-    )
-
-
 def withdraw_other_algorithms(
     tx: Connection, list_id: int, algorithms: Mapping[str, str], *, now: Micros
 ) -> None:
-    """Take out what these ids say under other algorithms than these."""
+    """Take out what these ids say under other algorithms than these: in a file an id has one digest."""
     take_turn(tx, TURN)
     wanted = select(
         list_entry.c.id, list_entry.c.source_entry_id, list_entry.c.algorithm, list_entry.c.digest_mac
@@ -193,7 +179,8 @@ def withdraw_rows(tx: Connection, list_id: int, rows: Sequence[Any], *, now: Mic
     seq = note_change(tx, list_id=list_id, kind="entries", entries=len(rows), now=now)
     gone = {"withdrawn_at": now, "disputed": False, "changed_seq": seq}
     for ids in portions(tx, [row.id for row in rows]):
-        tx.execute(update(list_entry).where(among(tx, list_entry.c.id, ids)).values(gone))
+        live = (among(tx, list_entry.c.id, ids), list_entry.c.withdrawn_at.is_(None))
+        tx.execute(update(list_entry).where(*live).values(gone))
     settle_disputes(tx, list_id, digests=[row.digest_mac for row in rows if row.digest_mac], seq=seq)
 
 

@@ -18,7 +18,6 @@ from coverguard.store.lists.rules import TURN, note_change
 from coverguard.store.rows import new_ref, take_turn
 from coverguard.store.schema import (
     case_item,
-    dead_letter,
     hash_list,
     list_attestation,
     list_entry,
@@ -274,22 +273,3 @@ def refreshed(tx: Connection) -> Mapping[int, Micros]:
 
 def note_refreshed(tx: Connection, list_id: int, *, now: Micros) -> None:
     tx.execute(update(hash_list).where(hash_list.c.id == list_id).values(refreshed_at=now))
-
-
-def dead_letters_of(tx: Connection, list_id: int, *, most: int) -> Sequence[Any]:
-    """What of a list nobody could read, and nobody has settled, newest first; never what was sent."""
-    unsettled = (dead_letter.c.list_id == list_id, dead_letter.c.settled_at.is_(None))
-    wanted = select(dead_letter.c.place, dead_letter.c.fault, dead_letter.c.times, dead_letter.c.seen_at)
-    return tx.execute(wanted.where(*unsettled).order_by(dead_letter.c.seen_at.desc()).limit(most)).all()
-
-
-def settle_dead_letters(tx: Connection, list_id: int, *, now: Micros) -> int:
-    """Take note that a person has seen to them; return how many."""
-    unsettled = (dead_letter.c.list_id == list_id, dead_letter.c.settled_at.is_(None))
-    return tx.execute(update(dead_letter).where(*unsettled).values(settled_at=now)).rowcount
-
-
-def dead_letters(tx: Connection) -> Mapping[int, int]:
-    """How many records of each list nobody could read, and nobody has settled."""
-    unsettled = select(dead_letter.c.list_id, func.count()).where(dead_letter.c.settled_at.is_(None))
-    return {list_id: int(count) for list_id, count in tx.execute(unsettled.group_by(dead_letter.c.list_id))}

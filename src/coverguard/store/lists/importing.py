@@ -45,9 +45,10 @@ from coverguard.store.lists.entries import (
     portions,
     settle_disputes,
 )
+from coverguard.store.lists.governance import note_refreshed
 from coverguard.store.lists.rules import TURN, note_change
 from coverguard.store.rows import insert_once, new_ref, take_turn
-from coverguard.store.schema import hash_list, list_entry, list_import, staged_entry
+from coverguard.store.schema import list_entry, list_import, staged_entry
 from coverguard.store.schema.lists import UNFINISHED
 
 Staged = tuple[int, int, Sealed]
@@ -160,8 +161,7 @@ def finish(tx: Connection, left: ListImport, *, now: Micros) -> None:
     leave(tx, left, state="finished", now=now)
     if left.clean:
         settle_dead_letters(tx, list_id=left.list_id, now=now)
-        of_list = update(hash_list).where(hash_list.c.id == left.list_id)
-        tx.execute(of_list.values(refreshed_at=now))
+        note_refreshed(tx, left.list_id, now=now)
 
 
 # ── rows in bulk ───────────────────────────────────────────────────────────────────────────────────────────

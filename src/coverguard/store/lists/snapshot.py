@@ -84,9 +84,6 @@ def told(entry_id: int, fact: Fact) -> EntryFacts:
     return changed(fact.facts, entry_id=entry_id)
 
 
-NO_FACTS: Final[Facts] = FactsBuilder(told).built()
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ListSnapshot:
     """All that matching and judging need to know, as of one list change."""
