@@ -7,8 +7,7 @@ import shlex
 import pytest
 
 from coverguard.cli import parser
-from coverguard.cli.exchanging import LISTS
-from coverguard.fronts import NETWORKS
+from coverguard.fronts import LISTS, NETWORKS
 from coverguard.local.boxes import STAFF
 from coverguard.local.catalogue import TOKEN_FILE
 from coverguard.local.keys import AUDIT, PURPOSES, RECEIPT
